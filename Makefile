@@ -1,0 +1,51 @@
+# Everything that is needed: Python 3.11 or newer with venv and pip, and make.
+# Another interpreter: make PYTHON=/path/to/python …
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+UV ?= uv
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format lock bench clean
+
+help: ## Show what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+serve: $(STAMP) ## Start the server on http://127.0.0.1:8000
+	@$(BIN)/tertulia serve
+
+test: $(STAMP) ## Run all tests
+	@$(BIN)/pytest -q -n auto --dist worksteal
+
+check: $(STAMP) ## Check format, rules, types and stairs
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@stairs=$$($(BIN)/lint-imports --no-logo) || { echo "$$stairs"; exit 1; }
+	@echo "All is well."
+
+format: $(STAMP) ## Bring the code into shape
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+
+lock: ## Bring requirements.lock in line with pyproject.toml (needs uv)
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --group model \
+	  --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+	  --output-file requirements.lock pyproject.toml
+
+bench: $(STAMP) ## Measure what a turn costs
+	@$(BIN)/python -m benchmarks
+
+clean: ## Remove what tools have left behind (neither .venv nor your data)
+	@rm -rf dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=…" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv (a minute, and only when the requirements have changed) …"
+	@$(PIP) install --no-deps --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,43 @@
+"""The composition root of the service: settings in, a working App out."""
+
+from tertulia.agent import PERFORMER, AgentPerformer
+from tertulia.engine import Probe, unobserved
+from tertulia.llms import LLMOptions, Notify
+from tertulia.llms.models import Models
+from tertulia.llms.options import keep_quiet
+from tertulia.runtime import Runtime
+from tertulia.settings import Settings
+from tertulia.stores import Health, StoreOptions, open_store
+
+
+class App:
+    """Everything that the service is made of, and nothing that listens."""
+
+    def __init__(self, settings: Settings, *, notify: Notify = keep_quiet, probe: Probe = unobserved) -> None:
+        self.settings = settings
+        self.store = open_store(settings.database_url, StoreOptions(synchronous=settings.sqlite_synchronous))
+        self.models = Models(
+            settings.default_model,
+            options=LLMOptions(notify=notify, whole_seconds=settings.model_timeout_seconds),
+        )
+        agents = AgentPerformer(self.store, self.models, context_tokens=settings.context_tokens)
+        self.runtime = Runtime(
+            self.store, {PERFORMER: agents}, lease_seconds=settings.lease_seconds, probe=probe
+        )
+
+    async def start(self) -> None:
+        """Open the store and begin to work; raises what opening it raises."""
+        await self.runtime.start()
+
+    async def stop(self) -> None:
+        """Hand over what is under way, and let go of everything."""
+        await self.runtime.stop(grace_seconds=self.settings.shutdown_seconds)
+        await self.models.close()
+
+    async def health(self) -> Health:
+        """Say whether the service can do its work; never raises."""
+        return await self.store.health()
+
+    def check_model(self, name: str | None) -> None:
+        """Raise :class:`~tertulia.errors.UnknownModel` unless there can be such a model."""
+        self.models.check(name)

@@ -1,0 +1,105 @@
+"""``tertulia serve``: the service in this process, or in several."""
+
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from typing_extensions import override
+from uvicorn.supervisors import Multiprocess
+
+from tertulia.app import App
+from tertulia.errors import InvalidInput
+from tertulia.server import logs
+from tertulia.server.factory import create_app
+from tertulia.settings import PREFIX, Settings, load_settings
+
+_BACKLOG: Final = 2048
+
+
+def serve(*, host: str | None, port: int | None, workers: int) -> None:
+    """Serve until asked to stop."""
+    settings = load_settings({"host": host, "port": port})
+    if workers > 1 and not settings.database_kind.startswith("postgres"):
+        raise InvalidInput("several workers need a PostgreSQL database: set TERTULIA_DATABASE_URL")
+    settings.make_data_dir()
+    logs.configure(settings.log_level)
+    listener = _listen(settings.host, settings.port)
+    if workers == 1:
+        _run(Server(_config(settings, create_app(App(settings))), settings), listener)
+        return
+    # The workers read the settings anew.
+    os.environ |= {f"{PREFIX}HOST": settings.host, f"{PREFIX}PORT": str(settings.port)}
+    config = _config(settings, "tertulia.cli.serve:application", workers=workers)
+    _announce(settings, [listener])
+    Multiprocess(config, sockets=[listener]).run()
+
+
+def application() -> FastAPI:
+    """Return the service as the environment describes it; for workers and other ASGI servers."""
+    settings = load_settings()
+    settings.make_data_dir()
+    logs.configure(settings.log_level)
+    return create_app(App(settings))
+
+
+class Server(uvicorn.Server):
+    """Says where it listens as soon as it does."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self._settings = settings
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        _announce(self._settings, sockets or ())
+
+
+def _announce(settings: Settings, listeners: Sequence[socket.socket]) -> None:
+    structlog.get_logger().info(
+        "serving",
+        address=", ".join(map(_address, listeners)),
+        database=settings.database_kind,
+        model=settings.default_model,
+    )
+
+
+def _run(server: Server, listener: socket.socket) -> None:
+    # Asked to stop by Ctrl-C, uvicorn stops in order and then raises this once more.
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+
+
+def _config(settings: Settings, app: FastAPI | str, *, workers: int = 1) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        workers=workers,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host.strip("[]"), port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        reason = (error.strerror or "it is no address of this machine").lower()
+        raise InvalidInput(f"cannot listen on {host}:{port}: {reason}") from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

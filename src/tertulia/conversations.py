@@ -1,0 +1,269 @@
+"""Conversations, the runs on them and what a run leaves behind: plain frozen data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Literal, TypeAlias
+
+from tertulia.errors import Failure
+from tertulia.messages import Message, Part
+
+DEFAULT_TENANT: Final = 0
+
+Multitask: TypeAlias = Literal["enqueue", "reject"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """The stored, append-only log of messages with one agent, as its row tells it."""
+
+    tenant: int
+    id: str
+    agent_id: str
+    agent_version: int | None = None
+    """The agent's version that it stays with; ``None`` follows the newest."""
+    alias: str | None = None
+    """The id that its creator chose, if any; names the conversation as well as ``id`` does."""
+    user_id: str | None = None
+    head: int = 0
+    """Number of the newest message."""
+    tokens: int = 0
+    """Estimated tokens of all messages up to ``head``."""
+    version: int = 1
+    """Rises with every change to what is already written."""
+    lineage_id: str = ""
+    first_message: str | None = None
+    """The agent's opening, copied when the first run was accepted; ``None`` before."""
+    state: str | None = None
+    """What a performer keeps between runs: JSON text."""
+    created_at: int = 0
+    """Microseconds since 1970, UTC."""
+
+    @property
+    def shown_id(self) -> str:
+        """The id to show to callers: their own if they chose one."""
+        return self.alias or self.id
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing more will come."""
+        return self in _TERMINAL
+
+
+_TERMINAL: Final = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a run cost."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the input tokens, those that the provider took from its prompt cache."""
+    model_calls: int = 0
+    wasted_calls: int = 0
+    """Model calls whose answer was lost to a crash and had to be asked for again."""
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            model_calls=self.model_calls + other.model_calls,
+            wasted_calls=self.wasted_calls + other.wasted_calls,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One accepted request on a conversation, until everything that it caused is kept."""
+
+    tenant: int
+    id: str
+    conversation_id: str
+    n: int
+    """Place in the order of acceptance on its conversation, from 1."""
+    status: RunStatus
+    performer: str
+    """Name of the performer that can carry it out."""
+    epoch: int = 0
+    """Counts the owners it has had; a write with an older epoch is refused."""
+    attempt: int = 0
+    """Claims since its journal last grew."""
+    agent_version: int | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+    """What the request set beyond its message: JSON values."""
+    input_message_id: str = ""
+    input_number: int = 0
+    """Number of the message that it answers; 0 while queued."""
+    last_number: int = 0
+    """Number of the last message that it wrote; 0 if none."""
+    usage: Usage = field(default_factory=Usage)
+    failure: Failure | None = None
+    created_at: int = 0
+    started_at: int | None = None
+    ended_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to write for a run; void as soon as another process claims the run."""
+
+    tenant: int
+    run_id: str
+    conversation_id: str
+    epoch: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewConversation:
+    """A conversation to be made, if it is not there yet."""
+
+    id: str
+    agent_id: str
+    alias: str | None = None
+    user_id: str | None = None
+    agent_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimant:
+    """Who wants to carry out runs, which, and for how long before asking again."""
+
+    owner: str
+    performers: frozenset[str]
+    lease_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A request to be accepted: a message for a conversation, and what is to happen with it.
+
+    ``conversation`` names an existing one (id or alias) or one to make in the same transaction.
+    """
+
+    tenant: int = DEFAULT_TENANT
+    conversation: str | NewConversation
+    run_id: str
+    message_id: str
+    content: tuple[Part, ...]
+    tokens: int
+    """Estimated tokens of the content."""
+    performer: str
+    options: Mapping[str, object] = field(default_factory=dict)
+    multitask: Multitask = "enqueue"
+    expected_head: int | None = None
+    key: str | None = None
+    """The request's Idempotency-Key."""
+    request_hash: bytes = b""
+    """Digest of everything in the request that must be equal under one key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A finished step of a run, as journaled: it is never carried out again."""
+
+    path: str
+    """Names it within its run: ``turn/1/model/1``."""
+    kind: str
+    identity: bytes
+    """Digest of what must be the same for the journaled output to stand for it."""
+    output: str
+    """JSON text."""
+    usage: Usage = field(default_factory=Usage)
+    started_at: int = 0
+    ended_at: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A run that this process now holds, with all that is needed to carry it out."""
+
+    run: Run
+    conversation: Conversation
+    lease: Lease
+    input: Message
+    """The message that the run answers, numbered."""
+    steps: tuple[Step, ...] = ()
+    """What earlier owners have journaled and not yet committed as messages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """What became of a submission, committed."""
+
+    run: Run
+    conversation: Conversation
+    claim: Claim | None = None
+    """Set when the claimant was given the run at once."""
+    is_new: bool = True
+    """False when the same request had been accepted before: ``run`` is that earlier one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a run ends."""
+
+    status: RunStatus
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """Some consecutive events of a run in one row."""
+
+    first_seq: int
+    last_seq: int
+    data: str
+    """JSON text: the list of the events."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Something to be done after a commit, at least once."""
+
+    id: str
+    kind: str
+    payload: str
+    """JSON text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """What the holder of a lease writes in one transaction: all of it or nothing."""
+
+    steps: tuple[Step, ...] = ()
+    messages: tuple[Message, ...] = ()
+    """In order; they get the numbers after the head."""
+    tokens: int = 0
+    """Estimated tokens of ``messages``."""
+    state: str | None = None
+    """New state of the conversation; ``None`` leaves it."""
+    usage: Usage | None = None
+    """New total of the run; ``None`` leaves it."""
+    jobs: tuple[Job, ...] = ()
+    frames: tuple[Frame, ...] = ()
+    ending: Ending | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """What a commit has led to."""
+
+    head: int
+    """Number of the newest message now."""
+    next: Claim | None = None
+    """The run that waited behind the one that ended, if the claimant was given it."""

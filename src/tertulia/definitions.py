@@ -1,0 +1,150 @@
+"""Definitions: what is stored of an agent, version by version."""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final, Self
+
+import orjson
+
+from tertulia.errors import InvalidInput
+from tertulia.shapes import check_shape
+
+MAX_NAME: Final = 200
+RESERVED_NAMES: Final = frozenset({"local", "default", "none", "user", "system", "assistant", "tool"})
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """How a model is asked; ``None`` leaves the choice to its provider.
+
+    Names, ranges and meaning are those of OpenAI's chat completions.
+    """
+
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    stop: tuple[str, ...] | None = None
+    seed: int | None = None
+    timeout: float | None = None
+    """Seconds that the whole call may take."""
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """Return checked settings; raises :class:`InvalidInput` for unknown names and wrong values."""
+        if raw is None:
+            return cls()
+        if not isinstance(raw, dict):
+            raise InvalidInput("settings must be an object")
+        known = {f.name for f in fields(cls)}
+        for name in raw:
+            if name not in known:
+                raise InvalidInput(f"unknown setting {name!r}; there are: {', '.join(sorted(known))}")
+        return cls(**{name: _checked(name, value) for name, value in raw.items() if value is not None})
+
+    def under(self, override: "ModelSettings") -> "ModelSettings":
+        """Return these settings with those of ``override`` laid over them."""
+        return ModelSettings(**(self.given() | override.given()))
+
+    def given(self) -> dict[str, Any]:
+        """Return what is set, by name."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+
+
+_RANGES: Final[dict[str, tuple[float, float]]] = {
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+    "frequency_penalty": (-2, 2),
+    "presence_penalty": (-2, 2),
+    "timeout": (0.001, 86_400),
+    "max_tokens": (1, 10_000_000),
+    "seed": (-(2**63), 2**63 - 1),
+}
+_WHOLE: Final = frozenset({"max_tokens", "seed"})
+_MAX_STOPS: Final = 4
+
+
+def _checked(name: str, value: object) -> Any:
+    if name == "stop":
+        return _stops(value)
+    low, high = _RANGES[name]
+    kind = int if name in _WHOLE else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise InvalidInput(f"setting {name!r} must be {'a whole number' if name in _WHOLE else 'a number'}")
+    if not low <= value <= high:
+        raise InvalidInput(f"setting {name!r} must lie between {low:g} and {high:g}")
+    return value
+
+
+def _stops(value: object) -> tuple[str, ...]:
+    stops = (value,) if isinstance(value, str) else value
+    if not isinstance(stops, list | tuple) or not all(isinstance(s, str) and s for s in stops):
+        raise InvalidInput("setting 'stop' must be a text or a list of texts")
+    if len(stops) > _MAX_STOPS:
+        raise InvalidInput(f"setting 'stop' takes at most {_MAX_STOPS} texts")
+    return tuple(stops)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentDefinition:
+    """What an agent is: everything that its author chose."""
+
+    name: str
+    context: str = ""
+    first_message: str = ""
+    """What the agent opens with; empty for nothing."""
+    response_shape: str = ""
+    """As it was given: a JSON Schema, the loose form, or empty for plain text."""
+    instructions: str = ""
+    model: str | None = None
+    """``provider:model``; ``None`` follows the installation's default."""
+    settings: ModelSettings = field(default_factory=ModelSettings)
+
+    def encode(self) -> str:
+        """Return the JSON text in which a definition is kept."""
+        return orjson.dumps({"v": _VERSION, **asdict(self), "settings": self.settings.given()}).decode()
+
+    @classmethod
+    def decode(cls, kept: str) -> Self:
+        """Return the definition that :meth:`encode` was called on."""
+        found = orjson.loads(kept)
+        settings = ModelSettings.parse(found.pop("settings", None))
+        known = {f.name for f in fields(cls)}
+        return cls(**{k: v for k, v in found.items() if k in known}, settings=settings)
+
+    def checked(self) -> Self:
+        """Return this definition if it can be used; raises :class:`InvalidInput` otherwise."""
+        check_name(self.name)
+        check_shape(self.response_shape)
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """A stored agent at one of its versions."""
+
+    id: str
+    tenant: int
+    version: int
+    """Counts from 1, one more for every change."""
+    definition: AgentDefinition
+    created_at: int
+    """Microseconds since 1970, UTC, when the agent (not this version) was made."""
+
+
+def check_name(name: str) -> str:
+    """Return a usable name of an agent; raises :class:`InvalidInput` otherwise.
+
+    Any printable text without a colon (``provider:model`` must stay distinct) will do, up to
+    200 characters, except a few reserved words.
+    """
+    if not name.strip() or name != name.strip():
+        raise InvalidInput("a name must not be empty, nor begin or end with white space")
+    if len(name) > MAX_NAME:
+        raise InvalidInput(f"a name has at most {MAX_NAME} characters")
+    if not name.isprintable() or ":" in name:
+        raise InvalidInput("a name must be printable and hold no colon")
+    if name.lower() in RESERVED_NAMES:
+        raise InvalidInput(f"the name {name!r} is reserved; choose another")
+    return name

@@ -1,0 +1,237 @@
+"""The engine: takes requests in, and sees to it that every accepted run ends."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+from tertulia import ids
+from tertulia.conversations import Accepted, Claim, Claimant, Ending, Run, RunStatus, Submission
+from tertulia.engine.active import GRACE_SECONDS, ActiveRun, Pause
+from tertulia.engine.base import Performer, Probe, Turn, unobserved
+from tertulia.engine.heartbeat import Heartbeat
+from tertulia.engine.live import LiveRun
+from tertulia.engine.tickets import Ticket
+from tertulia.errors import LeaseLost, RunFailed, Stopping, StoreError, TertuliaError
+from tertulia.events import RunStarted
+from tertulia.stores.base import Store
+
+_LOG: Final = logging.getLogger(__name__)
+
+MAX_ATTEMPTS: Final = 3
+"""Attempts that may crash one after another, with nothing journaled between, before a run is given up."""
+POLL_SECONDS: Final = 1.0
+CLAIM_LIMIT: Final = 16
+
+
+class Engine:
+    """Carries out the runs of a store, with its performers; the only writer of conversations.
+
+    Every accepted run has a task here or a row that some process will find: requests only listen.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        performers: Mapping[str, Performer],
+        lease_seconds: float = 10.0,
+        poll_seconds: float = POLL_SECONDS,
+        probe: Probe = unobserved,
+        pause: Pause = asyncio.sleep,
+    ) -> None:
+        self.store = store
+        self._performers = dict(performers)
+        self._claimant = Claimant(
+            owner=ids.new_id(ids.OWNER),
+            performers=frozenset(performers),
+            lease_us=int(lease_seconds * 1_000_000),
+        )
+        self._poll_seconds, self._probe, self._pause = poll_seconds, probe, pause
+        self._heartbeat = Heartbeat(store.runs, lease_seconds=lease_seconds, on_lost=self._lost_elsewhere)
+        self._live: WeakValueDictionary[str, LiveRun] = WeakValueDictionary()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._accepting: set[asyncio.Task[Accepted]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._poller: asyncio.Task[None] | None = None
+        self._is_stopping = False
+
+    async def start(self) -> None:
+        """Begin to renew leases and to look for runs that nobody carries out."""
+        self._loop = asyncio.get_running_loop()
+        self._heartbeat.start()
+        self._poller = asyncio.create_task(self._poll(), name="tertulia-poll")
+
+    async def stop(self, *, grace_seconds: float = 0.0) -> None:
+        """Take nothing new, give runs under way ``grace_seconds`` to end, and hand the others over."""
+        self._is_stopping = True
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
+        if self._accepting:
+            await asyncio.wait(self._accepting)
+        if self._tasks and grace_seconds:
+            await asyncio.wait(self._tasks.values(), timeout=grace_seconds)
+        while self._tasks:
+            tasks = list(self._tasks.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._heartbeat.stop()
+
+    @property
+    def active(self) -> int:
+        """How many runs this process carries out just now."""
+        return len(self._tasks)
+
+    async def submit(self, submission: Submission) -> Ticket:
+        """Take in a request; returns once its message is kept.
+
+        Raises what :meth:`RunStore.accept` raises, and :class:`~tertulia.errors.Stopping`. Cancelling
+        the caller does not take back what was accepted.
+        """
+        return await self._take_in(self.store.runs.accept(submission, self._claimant))
+
+    async def retry(self, tenant: int, run_id: str) -> Ticket:
+        """Begin a new run on the message of a failed one; raises what :meth:`RunStore.retry` raises."""
+        new_run_id = ids.new_id(ids.RUN)
+        return await self._take_in(self.store.runs.retry(tenant, run_id, new_run_id, self._claimant))
+
+    async def _take_in(self, accepting: Coroutine[Any, Any, Accepted]) -> Ticket:
+        if self._is_stopping:
+            accepting.close()
+            raise Stopping
+        task = asyncio.create_task(self._accept(accepting))
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
+        accepted = await asyncio.shield(task)
+        live = self._expect(accepted.run.id)
+        return Ticket(
+            run=accepted.run,
+            conversation=accepted.conversation,
+            is_new=accepted.is_new,
+            live=live,
+            store=self.store,
+        )
+
+    async def _accept(self, accepting: Coroutine[Any, Any, Accepted]) -> Accepted:
+        self._probe("accept.before")
+        accepted = await accepting
+        self._probe("accept.after")
+        if accepted.claim is not None:
+            self._begin(accepted.claim)
+        return accepted
+
+    def _expect(self, run_id: str) -> LiveRun:
+        """Return the events of a run, for as long as anybody holds them."""
+        live = self._live.get(run_id)
+        if live is None:
+            live = self._live[run_id] = LiveRun()
+        return live
+
+    def _begin(self, claim: Claim) -> None:
+        """Carry a claimed run out, in a task of its own."""
+        live = self._expect(claim.run.id)
+        live.begin(claim.run.epoch)
+        task = asyncio.create_task(self._carry_out(claim, live), name=claim.run.id)
+        self._tasks[claim.run.id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(claim.run.id, None))
+
+    async def _carry_out(self, claim: Claim, live: LiveRun) -> None:
+        active = ActiveRun(
+            claim,
+            live,
+            self.store.runs,
+            hold=lambda seconds: self._heartbeat.hold(claim.lease, for_seconds=seconds),
+            probe=self._probe,
+            pause=self._pause,
+        )
+        self._heartbeat.hold(claim.lease, for_seconds=GRACE_SECONDS)
+        following = None
+        try:
+            turn, ending = await self._perform(active)
+            following = await active.end(turn, ending, None if self._is_stopping else self._claimant)
+        except LeaseLost:
+            _LOG.warning("run %s goes on in another process", claim.run.id)
+            live.lose()
+        except StoreError as error:
+            _LOG.error("run %s could not be kept and will be carried out again: %s", claim.run.id, error)
+            live.lose()
+        except asyncio.CancelledError:
+            live.lose()
+            await self._hand_over(claim)
+        finally:
+            self._heartbeat.drop(claim.run.id)
+        if following is not None:
+            self._begin(following)
+
+    async def _perform(self, active: ActiveRun) -> tuple[Turn | None, Ending]:
+        """Let the performer do its work; return the last turn and how the run ends."""
+        run = active.run
+        self._probe("takeover.begin" if active.is_resumed else "run.begin")
+        active.emit(
+            RunStarted(
+                run_id=run.id,
+                conversation_id=run.conversation_id,
+                input_number=run.input_number,
+                epoch=run.epoch,
+            )
+        )
+        try:
+            _give_up(run)
+            turn = await self._performers[run.performer].perform(active)
+        except (LeaseLost, StoreError):
+            raise
+        except TertuliaError as error:
+            return None, Ending(status=RunStatus.FAILED, failure=error.failure())
+        except Exception:  # noqa: BLE001  # the last resort: a performer's own fault ends its run, nothing else
+            _LOG.exception("run %s failed", run.id)
+            return None, Ending(status=RunStatus.FAILED, failure=RunFailed().failure())
+        return turn, Ending(status=RunStatus.COMPLETED)
+
+    async def _hand_over(self, claim: Claim) -> None:
+        """Let another process go on with a run at once; the store may be gone already."""
+        try:
+            await self.store.runs.release([claim.lease])
+        except StoreError as error:
+            _LOG.warning("run %s could not be handed over: %s", claim.run.id, error)
+
+    async def _poll(self) -> None:
+        while True:
+            claims = await self._claim()
+            for claim in claims:
+                self._begin(claim)
+            if len(claims) < CLAIM_LIMIT:
+                await self._pause(self._poll_seconds)
+
+    async def _claim(self) -> list[Claim]:
+        """Ask for runs that nobody carries out; what comes when we are stopped meanwhile is given back."""
+        claiming = asyncio.ensure_future(self.store.runs.claim(self._claimant, limit=CLAIM_LIMIT))
+        try:
+            return await asyncio.shield(claiming)
+        except StoreError as error:
+            _LOG.warning("the store could not be asked for runs: %s", error)
+            return []
+        except asyncio.CancelledError:
+            with suppress(StoreError):
+                await self.store.runs.release([claim.lease for claim in await claiming])
+            raise
+
+    def _lost_elsewhere(self, run_ids: Sequence[str]) -> None:
+        """Stop runs that another process has taken over; called in the heartbeat's thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            for run_id in run_ids:
+                self._loop.call_soon_threadsafe(self._stop_one, run_id)
+
+    def _stop_one(self, run_id: str) -> None:
+        task = self._tasks.get(run_id)
+        if task is not None:
+            task.cancel()
+
+
+def _give_up(run: Run) -> None:
+    """Raise if a run has crashed its process too often to be tried again."""
+    if run.attempt > MAX_ATTEMPTS:
+        raise RunFailed(f"given up: {MAX_ATTEMPTS} attempts crashed before anything was kept")

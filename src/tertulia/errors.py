@@ -1,0 +1,256 @@
+"""Every error that Tertulia raises, in one tree; the text of each is safe to show to anyone.
+
+::
+
+    TertuliaError
+    ├── InvalidInput            the request cannot be right as it stands
+    │   ├── InvalidShape        a response shape that is no usable JSON Schema
+    │   └── UnknownModel        a model name that no plug answers to
+    ├── NotFound
+    ├── Conflict
+    │   ├── ConversationBusy    reject was asked for and a run holds the conversation
+    │   ├── ConversationMovedOn a failed run can no longer be repeated in its place
+    │   ├── DuplicateName       an agent of this name exists
+    │   ├── HeadMoved           expected_head is no longer the head
+    │   ├── IdempotencyMismatch one key, two different requests
+    │   └── SessionMismatch     a conversation or session belongs to another agent
+    ├── ModelError              asking a language model did not give an answer
+    │   ├── ModelBusy           it asked us to come back later (429, 503)
+    │   ├── ModelTimeout        it took too long
+    │   ├── ModelRefused        it understood, and will not (key, quota, unknown model, policy)
+    │   ├── ModelUnreachable    no connection, or cut before the end
+    │   ├── ModelMalformed      it answered something that is no answer
+    │   └── ContextTooLong      the prompt does not fit its window
+    ├── ShapeMismatch           the answer never met the response shape
+    ├── StoreError
+    │   ├── StoreBusy           another writer kept the database too long
+    │   └── StoreUnavailable    the database cannot be reached, or is not migrated
+    ├── RunFailed               a run ended without an answer
+    │   ├── RunCancelled
+    │   ├── NeedsAttention      what is journaled does not fit the code that goes on with it
+    │   └── LeaseLost           another process has taken the run over
+    ├── Stopping                this process is about to end and takes nothing new
+    └── MissingExtra            an optional package is not installed
+
+Catch by family, raise by leaf.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What is kept of an error: enough to show it, and to raise it again elsewhere."""
+
+    code: str
+    message: str
+    retry_after: float | None = None
+    """Seconds after which asking again makes sense, if that is known."""
+
+
+class TertuliaError(Exception):
+    """The family of everything that we raise."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").split("\n")[0])
+        self.retry_after = retry_after
+        self.run_id: str | None = None
+        """The run that this error ended, once there is one."""
+
+    def failure(self) -> Failure:
+        """Return what is kept of this error."""
+        return Failure(code=self.code, message=str(self), retry_after=self.retry_after)
+
+    @classmethod
+    def of(cls, failure: Failure, *, run_id: str | None = None) -> "TertuliaError":
+        """Return the error that :meth:`failure` was taken from."""
+        leaf = _BY_CODE.get(failure.code, RunFailed)
+        error = leaf(failure.message, retry_after=failure.retry_after)
+        error.run_id = run_id
+        return error
+
+    def in_run(self, run_id: str) -> Self:
+        """Name the run that this error ended."""
+        self.run_id = run_id
+        return self
+
+
+class InvalidInput(TertuliaError):
+    """The request cannot be right as it stands."""
+
+    code = "invalid_input"
+
+
+class InvalidShape(InvalidInput):
+    """The response shape is no usable JSON Schema."""
+
+    code = "invalid_shape"
+
+
+class UnknownModel(InvalidInput):
+    """No plug answers to this model name."""
+
+    code = "unknown_model"
+
+
+class NotFound(TertuliaError):
+    """There is no such thing."""
+
+    code = "not_found"
+
+
+class Conflict(TertuliaError):
+    """The request is at odds with what is stored."""
+
+    code = "conflict"
+
+
+class ConversationBusy(Conflict):
+    """Another run holds this conversation; ask again when it has ended."""
+
+    code = "conversation_busy"
+
+
+class ConversationMovedOn(Conflict):
+    """The failed run cannot be repeated: the conversation has moved on since."""
+
+    code = "conversation_moved_on"
+
+
+class DuplicateName(Conflict):
+    """An agent of this name exists."""
+
+    code = "duplicate_name"
+
+
+class HeadMoved(Conflict):
+    """The conversation is no longer where the request expects it to be."""
+
+    code = "head_moved"
+
+
+class IdempotencyMismatch(Conflict):
+    """This Idempotency-Key was used with a different request."""
+
+    code = "idempotency_mismatch"
+
+
+class SessionMismatch(Conflict):
+    """This conversation belongs to another agent."""
+
+    code = "session_mismatch"
+
+
+class ModelError(TertuliaError):
+    """Asking the language model did not give an answer."""
+
+    code = "model_error"
+
+
+class ModelBusy(ModelError):
+    """The model is busy."""
+
+    code = "model_busy"
+
+
+class ModelTimeout(ModelError):
+    """The model took too long."""
+
+    code = "model_timeout"
+
+
+class ModelRefused(ModelError):
+    """The model's provider refused the request."""
+
+    code = "model_refused"
+
+
+class ModelUnreachable(ModelError):
+    """The model's provider could not be reached."""
+
+    code = "model_unreachable"
+
+
+class ModelMalformed(ModelError):
+    """The model's provider sent something that is no answer."""
+
+    code = "model_malformed"
+
+
+class ContextTooLong(ModelError):
+    """The prompt does not fit the model's window."""
+
+    code = "context_too_long"
+
+
+class ShapeMismatch(TertuliaError):
+    """The model's answer never met the response shape."""
+
+    code = "shape_mismatch"
+
+
+class StoreError(TertuliaError):
+    """The store could not do what was asked of it; nothing was half done."""
+
+    code = "store_error"
+
+
+class StoreBusy(StoreError):
+    """Another writer kept the database for too long; ask again."""
+
+    code = "store_busy"
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached."""
+
+    code = "store_unavailable"
+
+
+class RunFailed(TertuliaError):
+    """The run ended without an answer."""
+
+    code = "run_failed"
+
+
+class RunCancelled(RunFailed):
+    """The run was cancelled."""
+
+    code = "run_cancelled"
+
+
+class NeedsAttention(RunFailed):
+    """What is journaled of this run does not fit the code that goes on with it."""
+
+    code = "needs_attention"
+
+
+class LeaseLost(RunFailed):
+    """Another process has taken this run over."""
+
+    code = "lease_lost"
+
+
+class Stopping(TertuliaError):
+    """This process is about to end; ask again."""
+
+    code = "stopping"
+
+
+class MissingExtra(TertuliaError):
+    """An optional package is not installed."""
+
+    code = "missing_extra"
+
+
+def _leaves(family: type[TertuliaError]) -> dict[str, type[TertuliaError]]:
+    found = {family.code: family}
+    for child in family.__subclasses__():
+        found |= _leaves(child)
+    return found
+
+
+_BY_CODE = _leaves(TertuliaError)

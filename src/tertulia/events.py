@@ -1,0 +1,89 @@
+"""What a run tells while it happens: numbered events, the same for every interface."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Final, TypeAlias
+
+from tertulia.conversations import RunStatus, Usage
+from tertulia.errors import Failure
+from tertulia.messages import Message
+
+EPOCH_SPAN: Final = 2**20
+"""Sequence numbers of one owner; the next owner's begin that much higher, so that they always rise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """A process has begun, or gone on, to carry the run out."""
+
+    kind: ClassVar[str] = "run.started"
+    run_id: str
+    conversation_id: str
+    input_number: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnStarted:
+    """An agent begins its contribution."""
+
+    kind: ClassVar[str] = "turn.started"
+    turn: int
+    author: str
+    reason: str = ""
+    """Why it was this agent's turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRestarted:
+    """The partial text of this step was lost; forget it, it comes again."""
+
+    kind: ClassVar[str] = "step.restarted"
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextDelta:
+    """A piece of an answer."""
+
+    kind: ClassVar[str] = "text.delta"
+    text: str
+    author: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnFinished:
+    """An agent's contribution is kept."""
+
+    kind: ClassVar[str] = "turn.finished"
+    turn: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished:
+    """The last event of every run: it has ended, and everything it caused is kept."""
+
+    kind: ClassVar[str] = "run.finished"
+    run_id: str
+    conversation_id: str
+    status: RunStatus
+    messages: tuple[Message, ...] = ()
+    """What was said in it, without the input."""
+    usage: Usage = Usage()
+    failure: Failure | None = None
+
+
+Event: TypeAlias = RunStarted | TurnStarted | StepRestarted | TextDelta | TurnFinished | RunFinished
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """An event with its place in the run: numbers rise strictly, across takeovers too."""
+
+    seq: int
+    event: Event
+
+
+def first_seq(epoch: int) -> int:
+    """Return the sequence number with which the owner of this epoch (from 1) begins."""
+    return (epoch - 1) * EPOCH_SPAN

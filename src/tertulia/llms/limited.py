@@ -1,0 +1,65 @@
+"""Time limits around any language model."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from typing_extensions import override
+
+from tertulia.errors import ModelTimeout
+from tertulia.llms.asking import ask
+from tertulia.llms.base import LLM, LLMEvent, Prompt, TextDelta
+
+
+class Limited(LLM):
+    """Give up on a model that takes too long.
+
+    ``first_token`` is the longest wait for the first word, ``whole`` the longest for everything;
+    ``timeout`` in a prompt's settings takes the place of ``whole``, if there is one. ``None`` is no
+    limit. Put around :class:`~tertulia.llms.retrying.Retrying`, ``whole`` spans all attempts.
+    """
+
+    def __init__(self, inner: LLM, *, first_token: float | None = None, whole: float | None = None) -> None:
+        self._inner, self._first_token, self._whole = inner, first_token, whole
+
+    @property
+    @override
+    def name(self) -> str:
+        return self._inner.name
+
+    @property
+    @override
+    def window(self) -> int | None:
+        return self._inner.window
+
+    @override
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
+        now = asyncio.get_running_loop().time
+        end = _after(now(), self._whole and (prompt.settings.timeout or self._whole))
+        limit = _earlier(end, _after(now(), self._first_token))
+        async with aclosing(ask(self._inner, prompt)) as events:
+            # The limit is set around each wait and never across a yield, where it would strike the caller.
+            while (event := await _next(events, limit)) is not None:
+                if isinstance(event, TextDelta):
+                    limit = end
+                yield event
+
+    @override
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+async def _next(events: AsyncGenerator[LLMEvent, None], limit: float | None) -> LLMEvent | None:
+    try:
+        async with asyncio.timeout_at(limit):
+            return await anext(events, None)
+    except TimeoutError:
+        raise ModelTimeout("the model took too long to answer") from None
+
+
+def _after(now: float, seconds: float | None) -> float | None:
+    return None if seconds is None else now + seconds
+
+
+def _earlier(one: float | None, other: float | None) -> float | None:
+    return min((limit for limit in (one, other) if limit is not None), default=None)

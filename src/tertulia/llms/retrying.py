@@ -1,0 +1,91 @@
+"""Asking again when a model's failure is likely to pass."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Final, TypeAlias
+
+from typing_extensions import override
+
+from tertulia.errors import ModelBusy, ModelError, ModelMalformed, ModelTimeout, ModelUnreachable
+from tertulia.llms.asking import ask
+from tertulia.llms.base import LLM, LLMEvent, Prompt
+
+Pause: TypeAlias = Callable[[float], Awaitable[None]]
+
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 8.0
+_SPREAD: Final = 0.1
+
+_TRIES: Final[dict[type[ModelError], int | None]] = {
+    ModelBusy: None,
+    ModelUnreachable: None,
+    ModelTimeout: None,
+    ModelMalformed: 2,
+}
+
+
+class Retrying(LLM):
+    """Ask again while the model is busy or out of reach, but never after the first word.
+
+    At most ``attempts`` calls, none begun later than ``budget_seconds`` after the first. A model
+    that says when to come back is taken at its word, or, if that lies beyond the budget, its error
+    is raised at once. Something that is no answer is asked for once more, and no more often.
+    """
+
+    def __init__(
+        self,
+        inner: LLM,
+        *,
+        attempts: int = 3,
+        budget_seconds: float = 60.0,
+        pause: Pause = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._inner, self._attempts, self._budget = inner, attempts, budget_seconds
+        self._pause, self._jitter, self._clock = pause, jitter, clock
+
+    @property
+    @override
+    def name(self) -> str:
+        return self._inner.name
+
+    @property
+    @override
+    def window(self) -> int | None:
+        return self._inner.window
+
+    @override
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
+        begun = self._clock()
+        attempt, spoken = 1, False
+        while True:
+            try:
+                async with aclosing(ask(self._inner, prompt)) as events:
+                    async for event in events:
+                        spoken = True
+                        yield event
+            except ModelError as error:
+                wait = None if spoken else self._wait(error, attempt)
+                if wait is None or self._clock() - begun + wait > self._budget:
+                    raise
+            else:
+                return
+            attempt += 1
+            await self._pause(wait)
+
+    @override
+    async def close(self) -> None:
+        await self._inner.close()
+
+    def _wait(self, error: ModelError, attempt: int) -> float | None:
+        """Return the seconds to wait before asking again; ``None`` for not at all."""
+        kind = type(error)
+        if kind not in _TRIES or attempt >= min(self._attempts, _TRIES[kind] or self._attempts):
+            return None
+        if error.retry_after is not None:
+            return error.retry_after * (1 + _SPREAD * self._jitter())
+        return self._jitter() * min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (attempt - 1))

@@ -1,0 +1,1 @@
+"""The OpenAI chat wire as pure functions: bytes out, events in; nothing here waits."""

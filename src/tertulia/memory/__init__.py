@@ -1,0 +1,1 @@
+"""Memory: what a model is shown of the past."""

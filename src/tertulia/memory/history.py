@@ -1,0 +1,150 @@
+"""The stored log as a model is shown it: the newest part that fits, kept ready between turns."""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tertulia.conversations import Conversation
+from tertulia.errors import ContextTooLong
+from tertulia.llms.base import Shown
+from tertulia.memory.tokens import MESSAGE_TOKENS, estimate
+from tertulia.memory.window import Cut, Sized, find_cut, move_cut
+from tertulia.messages import Flag, Message
+from tertulia.stores.base import ConversationStore
+
+_PAGE: Final = 64
+_OVERHEAD: Final = 400
+"""Bytes that a kept message takes beside its text, roughly."""
+_HIDDEN: Final = Flag.WITHDRAWN | Flag.DELETED
+
+
+@dataclass(slots=True)
+class _View:
+    """The shown part of one conversation, as of one head."""
+
+    version: int
+    head: int
+    cut: Cut
+    sized: deque[Sized]
+    shown: deque[Shown | None]
+    """Beside ``sized``; ``None`` for what is withdrawn or deleted."""
+    weight: int
+
+
+class LogHistory:
+    """Shows what fits of the conversation's own log, newest last.
+
+    What was shown is kept in this process and goes on from there, if head and version of the
+    conversation say that nothing else has happened; so a turn costs no reading of what was said
+    before, and each message is encoded for the model once. ``cache_bytes`` bounds what is kept.
+    """
+
+    def __init__(self, conversations: ConversationStore, *, cache_bytes: int = 64_000_000) -> None:
+        self._conversations, self._cache_bytes = conversations, cache_bytes
+        self._views: OrderedDict[tuple[str, int], _View] = OrderedDict()
+        self._weight = 0
+
+    async def show(
+        self, conversation: Conversation, *, newest: Sequence[Message], budget: int
+    ) -> tuple[Shown, ...]:
+        """Return the log up to the conversation's head, as far as ``budget`` tokens reach back.
+
+        ``newest`` are the log's last messages, as far as the caller has them. Raises
+        :class:`~tertulia.errors.ContextTooLong` if not even the newest exchange fits.
+        """
+        key = (conversation.id, budget)
+        view = self._kept(key, conversation, newest)
+        if view is None:
+            view = await self._read(conversation, budget=budget)
+        else:
+            _shorten(view, total=conversation.tokens, budget=budget)
+        if conversation.tokens - view.cut.before > budget:
+            raise ContextTooLong(
+                f"the newest message does not fit: there is room for about {budget} tokens; "
+                "send less, or let the model be shown more (TERTULIA_CONTEXT_TOKENS)"
+            )
+        self._keep(key, view)
+        return tuple(shown for shown in view.shown if shown is not None)
+
+    def _kept(
+        self, key: tuple[str, int], conversation: Conversation, newest: Sequence[Message]
+    ) -> _View | None:
+        """Return the kept view, brought up to the head; None if there is none or it is out of date."""
+        view = self._views.pop(key, None)
+        if view is None:
+            return None
+        self._weight -= view.weight
+        missing = [message for message in newest if message.number > view.head]
+        if view.version != conversation.version or view.head + len(missing) != conversation.head:
+            return None
+        _append(view, missing)
+        return view
+
+    async def _read(self, conversation: Conversation, *, budget: int) -> _View:
+        """Read the log from its end, as far as it is shown."""
+        newest_first: list[Message] = []
+        sized: list[Sized] = []
+        cut, limit, upto = None, _PAGE, conversation.head
+        while cut is None:
+            page = await self._conversations.recent(
+                conversation.tenant, conversation.id, upto=upto, limit=limit
+            )
+            newest_first += page
+            sized += [_size(message) for message in page]
+            cut = find_cut(sized, total=conversation.tokens, budget=budget) if sized else None
+            if not page or page[-1].number == 1:
+                break
+            upto, limit = page[-1].number - 1, limit * 2
+        cut = cut or Cut(start=1, before=0)
+        while newest_first and newest_first[0].number - len(newest_first) + 1 < cut.start:
+            newest_first.pop()
+        view = _View(
+            version=conversation.version,
+            head=conversation.head - len(newest_first),
+            cut=cut,
+            sized=deque(),
+            shown=deque(),
+            weight=0,
+        )
+        _append(view, reversed(newest_first))
+        return view
+
+    def _keep(self, key: tuple[str, int], view: _View) -> None:
+        self._views[key] = view
+        self._weight += view.weight
+        while self._weight > self._cache_bytes and self._views:
+            _, dropped = self._views.popitem(last=False)
+            self._weight -= dropped.weight
+
+
+def _append(view: _View, messages: Iterable[Message]) -> None:
+    for message in messages:
+        view.sized.append(_size(message))
+        view.shown.append(_show(message))
+        view.weight += 2 * len(message.text) + _OVERHEAD
+        view.head = message.number
+
+
+def _shorten(view: _View, *, total: int, budget: int) -> None:
+    """Drop from the front what the window has moved past."""
+    view.cut = move_cut(view.cut, view.sized, total=total, budget=budget)
+    while view.sized and view.sized[0].number < view.cut.start:
+        view.sized.popleft()
+        gone = view.shown.popleft()
+        view.weight -= _OVERHEAD + (0 if gone is None else 2 * len(gone.text))
+
+
+def _size(message: Message) -> Sized:
+    return Sized(number=message.number, role=message.role, tokens=tokens_of(message.text))
+
+
+def _show(message: Message) -> Shown | None:
+    if message.flags & _HIDDEN:
+        return None
+    return Shown(role=message.role, text=message.text)
+
+
+def tokens_of(text: str) -> int:
+    """Return the estimated tokens of a message with this text."""
+    return estimate(text) + MESSAGE_TOKENS

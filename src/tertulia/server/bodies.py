@@ -1,0 +1,59 @@
+"""How request bodies are read: as JSON, straight from the bytes into a checked model."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, cast
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.exceptions import HTTPException
+from typing_extensions import override
+
+_JSON = "application/json"
+
+
+class Body(BaseModel):
+    """A request body: nothing converted, nothing unknown."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Direct(APIRoute):
+    """A route whose endpoint is given the request and nothing else, without FastAPI's machinery between.
+
+    That costs a third of a route's time, and what our endpoints read is checked by :func:`read`.
+    """
+
+    @override
+    def get_route_handler(self) -> Callable[[Request], Coroutine[object, object, Response]]:
+        return cast("Callable[[Request], Coroutine[object, object, Response]]", self.endpoint)
+
+
+Form = TypeVar("Form", bound=Body)
+
+
+async def read(request: Request, form: type[Form]) -> Form:
+    """Return the body of a request; what is wrong with it is raised as a validation error.
+
+    Only JSON that says that it is JSON is read: no browser sends that to a foreign server unasked.
+    """
+    if not _is_json(request.headers.get("content-type", "")):
+        raise HTTPException(415, "Send JSON, and say so: Content-Type: application/json.")
+    try:
+        return form.model_validate_json(await request.body())
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_context=False, include_url=False)
+        raise RequestValidationError([raw | {"loc": ("body", *raw["loc"])} for raw in found]) from None
+
+
+def described(form: type[Body]) -> dict[str, Any]:
+    """Return the OpenAPI description of a route that reads this body."""
+    return {"requestBody": {"required": True, "content": {_JSON: {"schema": form.model_json_schema()}}}}
+
+
+def _is_json(content_type: str) -> bool:
+    if content_type == _JSON:
+        return True
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == _JSON or (kind.startswith("application/") and kind.endswith("+json"))

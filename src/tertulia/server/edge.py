@@ -1,0 +1,111 @@
+"""The outermost layer of the service: around every request, whatever becomes of it."""
+
+from collections.abc import Iterable
+from time import perf_counter
+from typing import Final
+from uuid import uuid4
+
+import structlog
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tertulia.server.errors import problem
+from tertulia.server.logs import places
+
+_NOTES: Final = "tertulia.notes"
+_SERVER_ERROR: Final = 500
+_QUIET_ROUTES: Final = frozenset({"/livez", "/readyz"})
+
+_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+_DEFAULTS: Final = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
+    (b"cache-control", b"no-store"),
+)
+"""Pages bring their own."""
+
+
+def note(scope: Scope, **ids: str) -> None:
+    """Have ids of ours written into the request's log line."""
+    scope.setdefault(_NOTES, {}).update(ids)
+
+
+class Edge:
+    """Gives every response its security headers and a log line, and has the last word on surprises."""
+
+    def __init__(self, inner: ASGIApp) -> None:
+        self._inner = inner
+        self._log = structlog.get_logger()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Carry the request out."""
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        began, status = perf_counter(), 0
+        scope[_NOTES] = {}
+
+        async def guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = _secured(message.get("headers", ()))
+            await send(message)
+
+        try:
+            await self._inner(scope, receive, guarded)
+        except Exception as error:
+            answer = self._last_resort(error, scope)
+            if status:  # the response has begun: only a cut connection can tell that it is not whole
+                raise
+            await answer(scope, receive, guarded)
+        finally:
+            self._write(scope, status, perf_counter() - began)
+
+    def _last_resort(self, error: Exception, scope: Scope) -> Response:
+        error_id, run_id = uuid4().hex, scope[_NOTES].get("run")
+        self._log.error(
+            "unexpected error",
+            error_id=error_id,
+            error=type(error).__name__,
+            at=places(error.__traceback__),
+            route=_route(scope),
+            **scope[_NOTES],
+        )
+        return problem(
+            _SERVER_ERROR,
+            f"Something unexpected went wrong; the server's log tells more under {error_id}.",
+            headers={"x-should-retry": "false"} if run_id else None,
+            more={"error_id": error_id} | ({"run_id": run_id} if run_id else {}),
+        )
+
+    def _write(self, scope: Scope, status: int, seconds: float) -> None:
+        route = _route(scope)
+        if status >= _SERVER_ERROR:
+            write = self._log.warning
+        elif route in _QUIET_ROUTES:
+            write = self._log.debug
+        else:
+            write = self._log.info
+        write(
+            "request",
+            method=scope["method"],
+            route=route,
+            status=status,
+            ms=round(seconds * 1000, 2),
+            **scope[_NOTES],
+        )
+
+
+def _route(scope: Scope) -> str | None:
+    """Return the template of the route, which holds nothing that a caller wrote."""
+    return getattr(scope.get("route"), "path", None)
+
+
+def _secured(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    given = [*headers]
+    names = {name for name, _ in given}
+    return [*given, *_HEADERS, *(default for default in _DEFAULTS if default[0] not in names)]

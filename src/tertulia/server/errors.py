@@ -1,0 +1,199 @@
+"""The one table from our errors to HTTP statuses, written as RFC 9457 problem documents."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from math import ceil
+from typing import Any, Final, TypeVar
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from tertulia.errors import (
+    Conflict,
+    ContextTooLong,
+    ConversationBusy,
+    HeadMoved,
+    IdempotencyMismatch,
+    InvalidInput,
+    MissingExtra,
+    ModelBusy,
+    ModelError,
+    ModelTimeout,
+    NotFound,
+    RunCancelled,
+    RunFailed,
+    ShapeMismatch,
+    StoreBusy,
+    StoreError,
+    TertuliaError,
+)
+
+Number = TypeVar("Number", bound=float)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+STATUSES: Final[Mapping[type[TertuliaError], HTTPStatus]] = {
+    InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Conflict: HTTPStatus.CONFLICT,
+    HeadMoved: HTTPStatus.PRECONDITION_FAILED,
+    IdempotencyMismatch: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ModelError: HTTPStatus.BAD_GATEWAY,
+    ModelBusy: HTTPStatus.SERVICE_UNAVAILABLE,
+    ModelTimeout: HTTPStatus.GATEWAY_TIMEOUT,
+    ContextTooLong: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ShapeMismatch: HTTPStatus.BAD_GATEWAY,
+    StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
+    RunFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+    RunCancelled: HTTPStatus.CONFLICT,
+    MissingExtra: HTTPStatus.SERVICE_UNAVAILABLE,
+    TertuliaError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+"""By family; the nearest one counts."""
+
+TUTORIAL_STATUSES: Final = {**STATUSES, ModelBusy: HTTPStatus.BAD_GATEWAY}
+"""The tutorial's surface knows one status for every failure of a model but slowness."""
+
+_PAUSES: Final[Mapping[type[TertuliaError], float]] = {ModelBusy: 5, StoreBusy: 1, ConversationBusy: 1}
+"""Seconds to wait before asking again, where the error itself knows no better."""
+
+_MAX_ERRORS: Final = 20
+_MAX_PLACE: Final = 100
+
+
+def install(api: FastAPI) -> None:
+    """Have everything that a route raises answered with a problem document."""
+    api.add_exception_handler(TertuliaError, _on_ours)
+    api.add_exception_handler(RequestValidationError, _on_invalid)
+    api.add_exception_handler(HTTPException, _on_router)
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    kind: type[TertuliaError] | None = None,
+    headers: Mapping[str, str] | None = None,
+    more: Mapping[str, object] | None = None,
+) -> Response:
+    """Return a problem document; without a kind of error the status alone says what is wrong."""
+    phrase = HTTPStatus(status).phrase
+    body = {
+        "type": f"urn:tertulia:problem:{kind.code}" if kind else "about:blank",
+        "title": _first_line(kind) if kind else phrase,
+        "status": int(status),
+        "detail": detail,
+        "code": kind.code if kind else phrase.lower().replace(" ", "_"),
+        **(more or {}),
+    }
+    return Response(orjson.dumps(body), int(status), headers, MEDIA_TYPE)
+
+
+def respond(
+    error: TertuliaError, *, statuses: Mapping[type[TertuliaError], HTTPStatus] = STATUSES
+) -> Response:
+    """Return the problem document of one of our errors.
+
+    When a run was accepted, its id is told, and clients are asked not to send the message again
+    by themselves: it is kept.
+    """
+    headers = {}
+    pause = error.retry_after if error.retry_after is not None else _nearest(error, _PAUSES)
+    if pause is not None:
+        headers["retry-after"] = str(max(1, ceil(pause)))
+    more = {}
+    if error.run_id is not None:
+        headers["x-should-retry"] = "false"
+        more["run_id"] = error.run_id
+    status = _nearest(error, statuses) or HTTPStatus.INTERNAL_SERVER_ERROR
+    return problem(status, str(error), kind=type(error), headers=headers, more=more)
+
+
+def going_down(run_id: str) -> Response:
+    """Return what is told to those who still wait for an answer when the server has to stop."""
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The server is going down. The message is kept and will be answered: "
+        "send it again with the same Idempotency-Key, or read the conversation's messages later.",
+        headers={"retry-after": "5", "x-should-retry": "false"},
+        more={"run_id": run_id},
+    )
+
+
+def answers(model: object, *problems: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI description of what a route answers: this, or one of these problems."""
+    described: dict[int | str, dict[str, Any]] = {int(HTTPStatus.OK): {"model": model}}
+    for status in problems:
+        content = {MEDIA_TYPE: {"schema": _SCHEMA}}
+        described[status] = {"description": HTTPStatus(status).phrase, "content": content}
+    return described
+
+
+def _on_ours(request: Request, error: Exception) -> Response:
+    return respond(error) if isinstance(error, TertuliaError) else _unknown(error)
+
+
+def _on_invalid(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        return _unknown(error)
+    found = [_shown(raw) for raw in error.errors()[:_MAX_ERRORS]]
+    detail = "; ".join(f"{'.'.join(map(str, place))}: {text}" for place, text in found)
+    more = {"errors": [{"loc": place, "msg": text} for place, text in found]}
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, kind=InvalidInput, more=more)
+
+
+def _on_router(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        return _unknown(error)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return problem(error.status_code, "There is nothing at this address.", kind=NotFound)
+    return problem(error.status_code, str(error.detail), headers=error.headers)
+
+
+def _unknown(error: Exception) -> Response:
+    raise error
+
+
+def _shown(raw: Mapping[str, Any]) -> tuple[list[str | int], str]:
+    """Return where an input is wrong, with what is wrong there; never the input itself."""
+    place = [part if isinstance(part, int) else str(part)[:_MAX_PLACE] for part in raw["loc"]]
+    return place, str(raw["msg"]).removeprefix("Value error, ")
+
+
+def _first_line(kind: type[TertuliaError]) -> str:
+    return (kind.__doc__ or "").split("\n")[0].rstrip(".")
+
+
+def _nearest(error: TertuliaError, table: Mapping[type[TertuliaError], Number]) -> Number | None:
+    return next((table[family] for family in type(error).__mro__ if family in table), None)
+
+
+_SCHEMA: Final = {
+    "title": "Problem",
+    "type": "object",
+    "description": "What went wrong, as RFC 9457 has it.",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": {"type": "string", "description": "Names the kind of problem."},
+        "title": {"type": "string", "description": "Says the kind of problem; always the same for one type."},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "Says what is wrong this time."},
+        "code": {"type": "string", "description": "The kind of problem as one word."},
+        "run_id": {"type": "string", "description": "The run that was accepted, if one was."},
+        "error_id": {"type": "string", "description": "Finds an unexpected error in the server's log."},
+        "errors": {
+            "type": "array",
+            "description": "Where the request is wrong.",
+            "items": {
+                "type": "object",
+                "required": ["loc", "msg"],
+                "properties": {
+                    "loc": {"type": "array", "items": {"type": ["string", "integer"]}},
+                    "msg": {"type": "string"},
+                },
+            },
+        },
+    },
+}

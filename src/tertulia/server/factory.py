@@ -1,0 +1,58 @@
+"""Puts the service together: an app in, an ASGI application out."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from tertulia import __version__
+from tertulia.app import App
+from tertulia.server import errors
+from tertulia.server.edge import Edge
+from tertulia.server.limits import Limits
+from tertulia.server.ops import Ops
+from tertulia.server.tutorial import Tutorial
+
+_ABOUT: Final = (
+    "Conversational agents that never lose the thread: what was accepted is kept, in one order. "
+    "Errors are RFC 9457 problem documents."
+)
+
+
+def create_app(app: App) -> FastAPI:
+    """Return the service on this app, which it starts and stops with itself."""
+
+    @asynccontextmanager
+    async def lifespan(api: FastAPI) -> AsyncIterator[None]:
+        await app.start()
+        try:
+            yield
+        finally:
+            await app.stop()
+
+    api = FastAPI(
+        title="Tertulia",
+        summary="Conversational agents that never lose the thread.",
+        description=_ABOUT,
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        generate_unique_id_function=_operation,
+    )
+    errors.install(api)
+    # Straight onto the one router: an included one would match every request twice.
+    Tutorial(app).mount(api.router)
+    Ops(app).mount(api.router)
+    # The last one added stands outermost.
+    settings = app.settings
+    api.add_middleware(Limits, max_body_bytes=settings.max_body_bytes, any_host=settings.is_open)
+    api.add_middleware(Edge)
+    return api
+
+
+def _operation(route: APIRoute) -> str:
+    return route.name

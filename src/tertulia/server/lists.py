@@ -1,0 +1,63 @@
+"""How lists are answered: whole when no limit is given, a page with a link to the next one otherwise."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import orjson
+from fastapi import Request, Response
+from starlette.responses import StreamingResponse
+
+MAX_LIMIT: Final = 1000
+_BATCH: Final = 200
+JSON: Final = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some rows of a list, and where the rows after them begin."""
+
+    rows: Sequence[object]
+    after: str | None = None
+    """What the next page is asked for with; ``None`` if there is none."""
+
+
+Turn: TypeAlias = Callable[[str | None, int], Awaitable[Page]]
+"""Turns to the page after a place, with so many rows at most."""
+
+
+async def answer(request: Request, turn: Turn, *, after: str | None, limit: int | None) -> Response:
+    """Return the list as JSON; a long whole one is sent while it is read, so that memory stays flat."""
+    page = await turn(after, limit or _BATCH)
+    if page.after is None:
+        return Response(as_json(page.rows), media_type=JSON)
+    if limit is None:
+        return StreamingResponse(_whole(page, turn), media_type=JSON)
+    following = request.url.include_query_params(after=page.after, limit=limit)
+    link = f'<{following.path}?{following.query}>; rel="next"'
+    return Response(as_json(page.rows), headers={"link": link}, media_type=JSON)
+
+
+def as_json(value: object) -> bytes:
+    """Return a value as JSON, times in UTC with a ``Z``."""
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+
+
+async def _whole(first: Page, turn: Turn) -> AsyncIterator[bytes]:
+    yield b"["
+    separator = b""
+    async with aclosing(_pages(first, turn)) as pages:
+        async for page in pages:
+            if page.rows:
+                yield separator + as_json(page.rows)[1:-1]
+                separator = b","
+    yield b"]"
+
+
+async def _pages(first: Page, turn: Turn) -> AsyncGenerator[Page, None]:
+    page = first
+    yield page
+    while page.after is not None:
+        page = await turn(page.after, _BATCH)
+        yield page

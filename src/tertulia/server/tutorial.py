@@ -1,0 +1,246 @@
+"""The tutorial's surface: agents, conversations and chat under ``/agents``, with the tutorial's fields."""
+
+from enum import Enum
+from functools import partial
+from typing import Annotated, Final
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+
+from tertulia.app import App
+from tertulia.conversations import DEFAULT_TENANT, NewConversation
+from tertulia.definitions import AgentDefinition, ModelSettings
+from tertulia.errors import InvalidInput, InvalidShape, TertuliaError
+from tertulia.events import RunFinished
+from tertulia.ids import AGENT, CONVERSATION, is_id, new_id
+from tertulia.messages import check_text
+from tertulia.server import exchanges, waiting
+from tertulia.server import tutorial_forms as forms
+from tertulia.server.bodies import Direct, described, read
+from tertulia.server.edge import note
+from tertulia.server.errors import TUTORIAL_STATUSES, answers, going_down, respond
+from tertulia.server.lists import JSON, MAX_LIMIT, Page, answer, as_json
+from tertulia.server.options import PARAMETERS, options_of, whole_number
+from tertulia.server.tutorial_rows import agent_row, conversation_row, exchange_row
+
+_TAGS: Final[list[str | Enum]] = ["agents"]
+_SHOWN_CONVERSATIONS: Final = 100
+
+After = Annotated[
+    str | None, Query(max_length=forms.MAX_ID, description="Where the page begins: see the `Link` header.")
+]
+Limit = Annotated[
+    int | None, Query(ge=1, le=MAX_LIMIT, description="Rows at most; the whole list if there is none.")
+]
+Named = Annotated[str, Query(min_length=1, max_length=forms.MAX_ID)]
+
+
+class Tutorial:
+    """The routes of this surface on one app."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def mount(self, router: APIRouter) -> None:
+        """Add the routes; the one that is asked most comes first, because they are tried in turn."""
+        get = partial(router.add_api_route, tags=_TAGS)
+        post = partial(router.add_api_route, tags=_TAGS, methods=["POST"], route_class_override=Direct)
+        post(
+            "/agents/chat-agent",
+            self.chat_agent,
+            responses=answers(forms.Answer, 404, 409, 412, 413, 415, 422, 502, 503, 504),
+            openapi_extra=described(forms.Chat) | {"parameters": PARAMETERS},
+        )
+        post(
+            "/agents/create-conversation",
+            self.create_conversation,
+            responses=answers(forms.Conversation, 404, 409, 413, 415, 422),
+            openapi_extra=described(forms.CreateConversation),
+        )
+        post(
+            "/agents/create-agent",
+            self.create_agent,
+            responses=answers(forms.Agent, 409, 413, 415, 422),
+            openapi_extra=described(forms.CreateAgent),
+        )
+        get("/agents/get-messages", self.get_messages, responses=answers(list[forms.Exchange], 404, 422))
+        get(
+            "/agents/get-conversations",
+            self.get_conversations,
+            responses=answers(list[forms.Conversation], 404, 422),
+        )
+        get("/agents/get-agents", self.get_agents, responses=answers(list[forms.Agent], 422))
+        get("/agents/", self.greet, responses=answers(forms.Greeting))
+        get("/agents", self.greet, include_in_schema=False)
+
+    async def greet(self) -> Response:
+        """Say that the service is there."""
+        return _json({"message": "Tertulia is listening. Create an agent, then chat with it."})
+
+    async def create_agent(self, request: Request) -> Response:
+        """Create an agent."""
+        form = await read(request, forms.CreateAgent)
+        self._app.check_model(form.model)
+        agent_id = new_id(AGENT)
+        definition = AgentDefinition(
+            name=check_text(form.name, what="name") or f"agent-{agent_id[-12:]}",
+            context=check_text(form.context, what="context"),
+            first_message=check_text(form.first_message, what="first_message"),
+            response_shape=check_text(_shape_text(form.response_shape), what="response_shape"),
+            instructions=check_text(form.instructions, what="instructions"),
+            model=form.model,
+            settings=ModelSettings.parse(form.settings),
+        )
+        agent = await self._app.store.agents.create(DEFAULT_TENANT, agent_id, definition.checked())
+        return _json(agent_row(agent, []))
+
+    async def get_agents(self, request: Request, after: After = None, limit: Limit = None) -> Response:
+        """List the agents, each with its conversations (the 100 newest), oldest first."""
+
+        async def turn(after: str | None, limit: int) -> Page:
+            found = await self._app.store.agents.page(DEFAULT_TENANT, after=after, limit=limit + 1)
+            agents = found[:limit]
+            newest = await self._app.store.conversations.newest(
+                DEFAULT_TENANT, [agent.id for agent in agents], each=_SHOWN_CONVERSATIONS
+            )
+            rows = [agent_row(agent, newest.get(agent.id, [])) for agent in agents]
+            return Page(rows=rows, after=agents[-1].id if len(found) > limit else None)
+
+        return await answer(request, turn, after=after, limit=limit)
+
+    async def create_conversation(self, request: Request) -> Response:
+        """Begin a conversation with an agent, or return the one that has this id already."""
+        form = await read(request, forms.CreateConversation)
+        own = form.id is not None and is_id(form.id, prefix=CONVERSATION)
+        new = NewConversation(
+            id=form.id if form.id is not None and own else new_id(CONVERSATION),
+            agent_id=await self._agent_id(form.agent_id),
+            alias=None if own else _alias(form.id),
+        )
+        conversation = await self._app.store.conversations.create(DEFAULT_TENANT, new)
+        note(request.scope, conversation=conversation.id)
+        return _json(conversation_row(conversation))
+
+    async def get_conversations(
+        self, request: Request, agent_id: Named, after: After = None, limit: Limit = None
+    ) -> Response:
+        """List the conversations with an agent, oldest first."""
+        agent = await self._app.store.agents.get(DEFAULT_TENANT, check_text(agent_id, what="agent_id"))
+
+        async def turn(after: str | None, limit: int) -> Page:
+            found = await self._app.store.conversations.page(
+                DEFAULT_TENANT, agent.id, after=after, limit=limit + 1
+            )
+            shown = found[:limit]
+            rows = [conversation_row(conversation) for conversation in shown]
+            return Page(rows=rows, after=shown[-1].id if len(found) > limit else None)
+
+        return await answer(request, turn, after=after, limit=limit)
+
+    async def get_messages(
+        self, request: Request, conversation_id: Named, after: After = None, limit: Limit = None
+    ) -> Response:
+        """List what was said in a conversation, in its order: every message with its answer.
+
+        A message that is not answered (yet, or because the model failed) has null as its answer;
+        those that still wait in line come last.
+        """
+        name = check_text(conversation_id, what="conversation_id")
+        conversation = await self._app.store.conversations.get(DEFAULT_TENANT, name)
+        note(request.scope, conversation=conversation.id)
+
+        async def turn(after: str | None, limit: int) -> Page:
+            found, is_last = await self._exchanges(conversation.id, _number(after), limit)
+            rows = [exchange_row(exchange, name) for exchange in found]
+            return Page(rows=rows, after=None if is_last else str(found[-1].last_number))
+
+        return await answer(request, turn, after=after, limit=limit)
+
+    async def chat_agent(self, request: Request) -> Response:
+        """Send a message to an agent and wait for its answer.
+
+        The message is kept before the model is asked, whatever becomes of the answer.
+        """
+        form = await read(request, forms.Chat)
+        ticket = await self._app.runtime.submit(
+            _message(form),
+            conversation=await self._addressed(form),
+            options=options_of(form, request.headers),
+        )
+        run_id, conversation = ticket.run.id, ticket.conversation
+        note(request.scope, run=run_id, conversation=conversation.id)
+        try:
+            finished = await waiting.finished(ticket)
+        except TertuliaError as error:
+            return respond(error.in_run(run_id), statuses=TUTORIAL_STATUSES)
+        if finished is None:
+            return going_down(run_id)
+        shown = form.conversation_id or conversation.shown_id
+        return _json({"conversation_id": shown, "response": _said(finished)})
+
+    async def _addressed(self, form: forms.Chat) -> str | NewConversation:
+        if form.conversation_id is not None and form.agent_id is None:
+            return check_text(form.conversation_id, what="conversation_id")
+        if form.agent_id is not None and form.conversation_id is None:
+            return NewConversation(id=new_id(CONVERSATION), agent_id=await self._agent_id(form.agent_id))
+        raise InvalidInput("name either a conversation_id or, to begin a new conversation, an agent_id")
+
+    async def _agent_id(self, named: str) -> str:
+        if is_id(named, prefix=AGENT):
+            return named
+        return (await self._app.store.agents.get(DEFAULT_TENANT, check_text(named, what="agent_id"))).id
+
+    async def _exchanges(
+        self, conversation_id: str, after: int, limit: int
+    ) -> tuple[list[exchanges.Exchange], bool]:
+        """Return exchanges after a number, and whether they are the last ones."""
+        stored = self._app.store.conversations
+        # Before the log, so that a message which is numbered meanwhile is seen twice rather than never.
+        pending = await stored.pending(DEFAULT_TENANT, conversation_id)
+        wanted = 2 * limit + 1
+        messages = await stored.messages(DEFAULT_TENANT, conversation_id, after=after, limit=wanted)
+        batch = messages
+        while len(batch) == wanted and len(exchanges.pair(messages)) <= limit:
+            batch = await stored.messages(
+                DEFAULT_TENANT, conversation_id, after=messages[-1].number, limit=wanted
+            )
+            messages = messages + batch
+        found = exchanges.pair(messages)
+        if len(batch) < wanted:
+            found = exchanges.with_pending(found, pending)
+        return found[:limit], len(found) <= limit
+
+
+def _json(value: object) -> Response:
+    return Response(as_json(value), media_type=JSON)
+
+
+def _said(finished: RunFinished) -> str:
+    return "\n\n".join(message.text for message in finished.messages if message.role == "assistant")
+
+
+def _message(form: forms.Chat) -> str:
+    if not form.message.strip():
+        raise InvalidInput("message says nothing")
+    return check_text(form.message, what="message")
+
+
+def _number(after: str | None) -> int:
+    return 0 if after is None else whole_number(after, what="after")
+
+
+def _alias(given: str | None) -> str | None:
+    if given is None:
+        return None
+    if not given.isprintable() or given != given.strip():
+        raise InvalidInput("id must be printable and neither begin nor end with white space")
+    return check_text(given, what="id")
+
+
+def _shape_text(shape: str | dict[str, object]) -> str:
+    if isinstance(shape, str):
+        return shape
+    try:
+        return orjson.dumps(shape).decode()
+    except orjson.JSONEncodeError:
+        raise InvalidShape("response_shape holds a number that JSON cannot carry") from None

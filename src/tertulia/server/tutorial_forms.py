@@ -1,0 +1,99 @@
+"""What the tutorial's surface takes and gives, field by field."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from tertulia.definitions import MAX_NAME
+from tertulia.server.bodies import Body
+from tertulia.server.options import Options
+
+MAX_ID = 200
+
+Ident = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
+
+
+class CreateAgent(Body):
+    """An agent to be made."""
+
+    context: str = Field(description="Who the agent is and what it is for.")
+    first_message: str = Field(description="What it opens every conversation with; empty for nothing.")
+    response_shape: str | dict[str, object] = Field(
+        description="The form of its answers: a JSON Schema, or an object of keys and what they mean, "
+        "as an object or as text; empty for plain text."
+    )
+    instructions: str = Field(description="What it has to heed in every answer.")
+    name: str = Field(default="", max_length=MAX_NAME, description="Unique; one is made up if it is empty.")
+    model: str | None = Field(
+        default=None, max_length=500, description="`provider:model`; default: the server's."
+    )
+    settings: dict[str, object] | None = Field(
+        default=None, description="How the model is asked: temperature, max_tokens, top_p, seed, timeout …"
+    )
+
+
+class CreateConversation(Body):
+    """A conversation to be made."""
+
+    agent_id: Ident
+    id: Ident | None = Field(
+        default=None,
+        description="An id of your own. The same one again names the same conversation.",
+    )
+
+
+class Chat(Options):
+    """A message for an agent, in a conversation that is there or in a new one."""
+
+    message: str = Field(min_length=1)
+    conversation_id: Ident | None = None
+    agent_id: Ident | None = Field(
+        default=None, description="Instead of a conversation: begin a new one with this agent."
+    )
+
+
+class Conversation(BaseModel):
+    """A conversation."""
+
+    id: str
+    agent_id: str
+    timestamp: datetime
+
+
+class Agent(BaseModel):
+    """An agent with its conversations: the 100 newest, oldest first."""
+
+    id: str
+    name: str
+    context: str
+    first_message: str
+    response_shape: str
+    instructions: str
+    model: str | None
+    settings: dict[str, object]
+    timestamp: datetime
+    conversations: list[Conversation]
+
+
+class Exchange(BaseModel):
+    """A message and its answer, which is null as long as there is none."""
+
+    id: str
+    conversation_id: str
+    user_message: str
+    agent_message: str | None
+    timestamp: datetime
+
+
+class Answer(BaseModel):
+    """What the agent said; with a response shape, a JSON object as text."""
+
+    conversation_id: str
+    response: str
+
+
+class Greeting(BaseModel):
+    """Says what answers here."""
+
+    message: str

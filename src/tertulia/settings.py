@@ -1,0 +1,186 @@
+"""Settings: what an installation chooses, read from ``TERTULIA_…`` variables and an ``.env`` file."""
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
+
+from dotenv import load_dotenv
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
+
+from tertulia.errors import InvalidInput
+
+PREFIX: Final = "TERTULIA_"
+OPENAI_MODEL: Final = "openai-chat:gpt-5-mini"
+"""The default model of an installation that has an OpenAI key and names no model."""
+LOCAL_MODEL: Final = "local"
+OWN_RISK: Final = "none-at-my-own-risk"
+
+
+def _lowered(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _uppered(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """All settings of an installation; each is the variable of the same name in capitals, prefixed.
+
+    A setting that may hold a secret can also be given as ``TERTULIA_<NAME>_FILE``, the path of a
+    file to read it from. Arguments go before variables, variables before the defaults.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
+    )
+    secrets: ClassVar[tuple[str, ...]] = ("database_url",)
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Without authentication only a loopback address is accepted."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+    auth: Literal["none", "none-at-my-own-risk"] = "none"
+    """``none``: anyone who reaches the port may do everything, so the port must be a loopback one
+    and requests must name it so. ``none-at-my-own-risk`` lifts both restrictions: for a container
+    or a private network where something else decides who comes in."""
+    data_dir: Path = Path("data")
+    """Directory for what the installation keeps on disk."""
+    database_url: str = ""
+    """``sqlite:///…``, ``postgresql://…`` or ``memory://``; default: ``tertulia.db`` in ``data_dir``."""
+    model: str | None = None
+    """Model of agents that name none; see :attr:`default_model`."""
+    lease_seconds: float = Field(default=10, gt=0.1, le=600)
+    """Time after which a run of a process that went silent may be taken over."""
+    model_timeout_seconds: float = Field(default=120, gt=0, le=86_400)
+    """Time that a model call may take altogether."""
+    context_tokens: int = Field(default=16_000, ge=256)
+    """Tokens that a model is shown at most."""
+    max_body_bytes: int = Field(default=1_000_000, ge=1024)
+    """Size of a request body at most."""
+    shutdown_seconds: int = Field(default=10, ge=0, le=600)
+    """Time that answers under way are given to be finished when the server is asked to stop."""
+    sqlite_synchronous: Annotated[Literal["FULL", "NORMAL"], BeforeValidator(_uppered)] = "FULL"
+    """``NORMAL`` is faster, and may lose the last commits when the power fails."""
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lowered)] = "info"
+
+    @property
+    def default_model(self) -> str:
+        """The model that answers for agents that name none."""
+        return self.model or (OPENAI_MODEL if os.environ.get("OPENAI_API_KEY") else LOCAL_MODEL)
+
+    @property
+    def database_kind(self) -> str:
+        """The part of the database's URL that can be shown to anyone: ``sqlite``, ``postgresql`` …"""
+        return self.database_url.partition(":")[0].partition("+")[0]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests from anywhere, under any host name, are answered."""
+        return self.auth == OWN_RISK
+
+    def make_data_dir(self) -> None:
+        """Make the data directory, readable by its owner only, if the database is to lie in it."""
+        if self.database_url != _database_in(self.data_dir):
+            return
+        try:
+            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or "it cannot be made"
+            raise InvalidInput(f"{PREFIX}DATA_DIR {self.data_dir}: {reason}") from error
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_database(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if given.get("database_url"):
+            return given
+        folder = Path(given.get("data_dir") or cls.model_fields["data_dir"].default)
+        return given | {"database_url": _database_in(folder)}
+
+    @model_validator(mode="after")
+    def _refuse_strangers(self) -> Self:
+        if not self.is_open and not is_loopback(self.host):
+            raise ValueError(
+                f"{PREFIX}HOST is not a loopback address, and there is no authentication yet: anyone on the "
+                f"network could read and write everything. Listen on 127.0.0.1 (behind a proxy that asks who "
+                f"is there), or set {PREFIX}AUTH={OWN_RISK}"
+            )
+        return self
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _SecretFiles(settings_cls)
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Reads ``TERTULIA_<NAME>_FILE`` for settings that may be secret."""
+
+    @override
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        variable = f"{PREFIX}{field_name.upper()}"
+        path = os.environ.get(f"{variable}_FILE")
+        if not path or field_name not in Settings.secrets:
+            return None, field_name, False
+        if os.environ.get(variable):
+            raise InvalidInput(f"{variable} and {variable}_FILE are both set; keep one")
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"{variable}_FILE names a file that cannot be read") from error
+
+    @override
+    def __call__(self) -> dict[str, Any]:
+        fields = self.settings_cls.model_fields.items()
+        found = {name: self.get_field_value(field, name)[0] for name, field in fields}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def load_settings(given: Mapping[str, object] | None = None, *, env_file: str = ".env") -> Settings:
+    """Return the settings of this process; raises :class:`InvalidInput`, in one line.
+
+    Variables in ``env_file`` count as if they had been set, unless they are: the providers' own
+    (``OPENAI_API_KEY`` …) too. Entries of ``given`` that are ``None`` are left out.
+    """
+    load_dotenv(env_file, override=False)
+    chosen: dict[str, Any] = {name: value for name, value in (given or {}).items() if value is not None}
+    try:
+        return Settings(**chosen)
+    except ValidationError as error:
+        problems = (_told(dict(problem)) for problem in error.errors(include_input=False, include_url=False))
+        raise InvalidInput("; ".join(problems)) from None
+
+
+def _database_in(folder: Path) -> str:
+    return f"sqlite:///{folder.absolute() / 'tertulia.db'}"
+
+
+def _told(problem: dict[str, Any]) -> str:
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    where = problem["loc"]
+    return f"{PREFIX}{str(where[0]).upper()}: {text}" if where else text
+
+
+@lru_cache(maxsize=64)
+def is_loopback(host: str) -> bool:
+    """Whether this host name or address reaches no further than this machine."""
+    name = host.strip("[]").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

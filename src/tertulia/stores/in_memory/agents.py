@@ -1,0 +1,63 @@
+"""Agents and their versions, in memory."""
+
+from dataclasses import replace
+
+from typing_extensions import override
+
+from tertulia.definitions import Agent, AgentDefinition
+from tertulia.errors import DuplicateName
+from tertulia.stores.base import AgentStore
+from tertulia.stores.in_memory.state import Room, State
+
+
+class InMemoryAgents(AgentStore):
+    """Agents and the versions of their definitions, for as long as the process lives."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    @override
+    async def create(self, tenant: int, agent_id: str, definition: AgentDefinition) -> Agent:
+        with self._state.lock:
+            room = self._state.rooms[tenant]
+            if definition.name in room.names or agent_id in room.agents:
+                raise DuplicateName
+            agent = Agent(
+                id=agent_id, tenant=tenant, version=1, definition=definition, created_at=self._state.now()
+            )
+            room.agents[agent_id] = [agent]
+            room.names[definition.name] = agent_id
+            return agent
+
+    @override
+    async def get(self, tenant: int, agent: str, *, version: int | None = None) -> Agent:
+        with self._state.lock:
+            room = self._state.rooms[tenant]
+            agent_id = agent if agent in room.agents else room.names.get(agent, agent)
+            return room.agent(agent_id, version=version)
+
+    @override
+    async def update(self, tenant: int, agent_id: str, definition: AgentDefinition) -> Agent:
+        with self._state.lock:
+            room = self._state.rooms[tenant]
+            newest = room.agent(agent_id)
+            if newest.definition == definition:
+                return newest
+            _rename(room, newest, definition.name)
+            agent = replace(newest, version=newest.version + 1, definition=definition)
+            room.agents[agent_id].append(agent)
+            return agent
+
+    @override
+    async def page(self, tenant: int, *, after: str | None = None, limit: int = 100) -> list[Agent]:
+        with self._state.lock:
+            agents = self._state.rooms[tenant].agents
+            chosen = sorted(agent_id for agent_id in agents if after is None or agent_id > after)
+            return [agents[agent_id][-1] for agent_id in chosen[:limit]]
+
+
+def _rename(room: Room, agent: Agent, name: str) -> None:
+    if room.names.get(name, agent.id) != agent.id:
+        raise DuplicateName
+    del room.names[agent.definition.name]
+    room.names[name] = agent.id

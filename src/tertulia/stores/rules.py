@@ -1,0 +1,114 @@
+"""What becomes of a request, decided from plain facts: the same for every store."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from tertulia.conversations import Claimant, Lease, Multitask, NewConversation, Run, RunStatus
+from tertulia.errors import ConversationBusy, ConversationMovedOn, HeadMoved, IdempotencyMismatch, LeaseLost
+
+KEY_LIFE_US: Final = 24 * 60 * 60 * 1_000_000
+"""How long after its first acceptance an idempotency key is known; later it is a new one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a conversation stands when a request reaches it."""
+
+    head: int = 0
+    holder: bool = False
+    """Whether a run is running or waiting."""
+    queued: bool = False
+    """Whether accepted runs wait to be claimed."""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing holds the conversation and nothing waits for it."""
+        return not (self.holder or self.queued)
+
+
+def admit(
+    standing: Standing, *, multitask: Multitask, expected_head: int | None = None
+) -> Literal["claim", "queue"]:
+    """Say whether a new run may begin at once or has to wait.
+
+    Raises :class:`~tertulia.errors.HeadMoved` if a head is expected and the conversation is
+    elsewhere or about to move, else :class:`~tertulia.errors.ConversationBusy` if the request does
+    not want to wait and would have to.
+    """
+    if expected_head is not None and (expected_head != standing.head or not standing.is_free):
+        raise HeadMoved(f"the conversation is at message {standing.head}, or about to move on from it")
+    if standing.is_free:
+        return "claim"
+    if multitask == "reject":
+        raise ConversationBusy
+    return "queue"
+
+
+def repeat(
+    earlier: Run, standing: Standing, *, request_hash: bytes, stored_hash: bytes
+) -> Literal["join", "again"]:
+    """Say what becomes of a request whose key is known.
+
+    ``earlier`` is the newest run on the message that was accepted with the key (a retried run has
+    a successor on the same message, and that one answers for the key), ``standing`` is that of its
+    conversation. What the request expects of the head, or not to wait, was settled the first time.
+
+    Raises :class:`~tertulia.errors.IdempotencyMismatch`, and what :func:`check_repeatable` raises.
+    """
+    if request_hash != stored_hash:
+        raise IdempotencyMismatch
+    if earlier.status is not RunStatus.FAILED:
+        return "join"
+    check_repeatable(earlier, standing)
+    return "again"
+
+
+def check_repeatable(earlier: Run, standing: Standing) -> None:
+    """Return if a new run on the same input message may take this one's place.
+
+    Raises :class:`~tertulia.errors.ConversationMovedOn` if it has not failed, if its message is no
+    longer the head, or if anything holds the conversation or waits for it.
+    """
+    if earlier.status is not RunStatus.FAILED:
+        raise ConversationMovedOn("only a failed run can be repeated")
+    if earlier.input_number != standing.head or not standing.is_free:
+        raise ConversationMovedOn
+
+
+def key_scopes(named: str | NewConversation, *, existing: str | None) -> tuple[str, ...]:
+    """Return the scopes under which a request's key is kept; it is looked up under the first alone.
+
+    ``existing`` is the id of the conversation that the request names, ``None`` if it is to be made.
+    A conversation named by alias or id is found again by the same request, so its own id is the
+    scope. One made without an alias may get another id when the request comes again: there the
+    agent's id is the scope, and the conversation's own as well, in case the id is the same.
+    """
+    if existing is not None:
+        return (existing,)
+    if isinstance(named, str):
+        return ()
+    return (named.id,) if named.alias is not None else (named.agent_id, named.id)
+
+
+def can_perform(claimant: Claimant | None, performer: str) -> bool:
+    """Whether there is a claimant and it can carry out this performer's runs."""
+    return claimant is not None and performer in claimant.performers
+
+
+def check_lease(lease: Lease, *, status: RunStatus | None, epoch: int) -> None:
+    """Return if the run still is its holder's; ``status`` is ``None`` for a run that is not there.
+
+    Raises :class:`~tertulia.errors.LeaseLost`.
+    """
+    if not is_held(lease, status=status, epoch=epoch):
+        raise LeaseLost().in_run(lease.run_id)
+
+
+def is_held(lease: Lease, *, status: RunStatus | None, epoch: int) -> bool:
+    """Whether a lease stands for the run's present epoch and the run has not ended."""
+    return status is RunStatus.RUNNING and epoch == lease.epoch
+
+
+def attempt_given_back(attempt: int) -> int:
+    """Return a released run's attempts: the claim that is given back does not count."""
+    return max(0, attempt - 1)

@@ -1,0 +1,1 @@
+"""Migrations, run in process by alembic."""

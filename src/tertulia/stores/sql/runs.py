@@ -1,0 +1,126 @@
+"""The ledger of runs in SQL."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import bindparam, select
+from typing_extensions import override
+
+from tertulia import ids
+from tertulia.conversations import (
+    Accepted,
+    Claim,
+    Claimant,
+    Commit,
+    Committed,
+    Frame,
+    Lease,
+    Run,
+    Step,
+    Submission,
+)
+from tertulia.errors import NotFound
+from tertulia.stores.base import RunStore
+from tertulia.stores.sql import accepting, claiming, committing
+from tertulia.stores.sql.database import Database
+from tertulia.stores.sql.rows import RUN_COLUMNS, STEP_COLUMNS, run_of, step_of
+from tertulia.stores.sql.schema import FRAMES, RUNS, STEPS
+from tertulia.stores.sql.statements import Connection, Row, Statement
+
+_GET: Final = Statement(
+    select(*RUN_COLUMNS).where(RUNS.c.tenant == bindparam("tenant"), RUNS.c.id == bindparam("run"))
+)
+_STEPS: Final = Statement(
+    select(*STEP_COLUMNS)
+    .where(STEPS.c.tenant == bindparam("tenant"), STEPS.c.run_id == bindparam("run"))
+    .order_by(STEPS.c.started_at, STEPS.c.path)
+)
+_FRAMES: Final = Statement(
+    select(FRAMES.c.first_seq, FRAMES.c.last_seq, FRAMES.c.data)
+    .where(
+        FRAMES.c.tenant == bindparam("tenant"),
+        FRAMES.c.run_id == bindparam("run"),
+        FRAMES.c.last_seq > bindparam("after"),
+    )
+    .order_by(FRAMES.c.first_seq)
+)
+
+
+class SqlRuns(RunStore):
+    """The ledger in SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @override
+    async def accept(self, submission: Submission, claimant: Claimant | None) -> Accepted:
+        async def unit(db: Connection) -> Accepted:
+            return await accepting.accept(db, submission, claimant)
+
+        return await self._database.write(unit)
+
+    @override
+    async def retry(self, tenant: int, run_id: str, new_run_id: str, claimant: Claimant) -> Accepted:
+        async def unit(db: Connection) -> Accepted:
+            return await accepting.retry(db, tenant, (run_id, new_run_id), claimant)
+
+        return await self._database.write(unit)
+
+    @override
+    async def claim(self, claimant: Claimant, *, limit: int) -> list[Claim]:
+        if not claimant.performers:
+            return []
+        look = partial(claiming.candidates, claimant=claimant, limit=limit)
+        expired, orphaned = await self._database.read(look)
+        if not expired and not orphaned:
+            return []
+
+        async def unit(db: Connection) -> list[Claim]:
+            tried = [await claiming.take_over(db, claimant, run) for run in expired]
+            tried += [await claiming.start(db, claimant, run) for run in orphaned[: limit - len(tried)]]
+            return [claim for claim in tried if claim is not None]
+
+        return await self._database.write(unit)
+
+    @override
+    async def renew(self, leases: Sequence[Lease], *, lease_us: int) -> set[str]:
+        if not leases:
+            return set()
+        return await self._database.write(partial(claiming.renew, leases=leases, lease_us=lease_us))
+
+    @override
+    async def release(self, leases: Sequence[Lease]) -> None:
+        if leases:
+            await self._database.write(partial(claiming.release, leases=leases))
+
+    @override
+    async def commit(self, lease: Lease, commit: Commit, claimant: Claimant | None) -> Committed:
+        async def unit(db: Connection) -> Committed:
+            return await committing.commit(db, lease, commit, claimant)
+
+        return await self._database.write(unit)
+
+    @override
+    async def get(self, tenant: int, run_id: str) -> Run:
+        rows = await self._all(_GET, tenant, run_id)
+        if not rows:
+            raise NotFound("there is no such run")
+        return run_of(rows[0])
+
+    @override
+    async def steps(self, tenant: int, run_id: str) -> list[Step]:
+        return [step_of(row) for row in await self._all(_STEPS, tenant, run_id)]
+
+    @override
+    async def frames(self, tenant: int, run_id: str, *, after: int = -1) -> list[Frame]:
+        rows = await self._all(_FRAMES, tenant, run_id, after=after)
+        return [Frame(first_seq=first, last_seq=last, data=data) for first, last, data in rows]
+
+    async def _all(self, statement: Statement, tenant: int, run_id: str, **more: Any) -> Sequence[Row]:
+        params = {"tenant": tenant, "run": ids.to_bytes(run_id), **more}
+
+        async def unit(db: Connection) -> Sequence[Row]:
+            return await db.all(statement, params)
+
+        return await self._database.read(unit)

@@ -1,0 +1,138 @@
+"""Core statements, compiled once for each database and then run without SQLAlchemy."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeAlias
+
+from sqlalchemy import ColumnElement, Executable, bindparam
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import BigInteger
+
+Params: TypeAlias = Mapping[str, Any]
+Row: TypeAlias = Sequence[Any]
+
+_SQLITE: Final[Dialect] = sqlite.dialect(paramstyle="qmark")
+_POSTGRESQL: Final[Dialect] = postgresql.asyncpg.dialect()  # type: ignore[no-untyped-call]  # untyped in SQLAlchemy
+_PLACE: Final = re.compile(r"\$(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """SQL text with the names of its parameters in the order of their places."""
+
+    sql: str
+    names: tuple[str, ...]
+    fixed: Mapping[str, int]
+    """Values that the dialect itself has put in, such as SQLite's OFFSET 0."""
+
+    def bind(self, params: Params) -> list[Any]:
+        """Return the values for the places; ``KeyError`` if one is missing."""
+        if self.fixed:
+            params = {**self.fixed, **params}
+        return [params[name] for name in self.names]
+
+
+class Statement:
+    """A Core statement in both of its compiled forms; every value in it is a named parameter."""
+
+    __slots__ = ("postgresql", "sqlite")
+
+    def __init__(self, clause: Executable) -> None:
+        self.sqlite = _compiled(clause, _SQLITE)
+        self.postgresql = _compiled(clause, _POSTGRESQL)
+
+
+def _compiled(clause: Executable, dialect: Dialect) -> Compiled:
+    if not isinstance(clause, ClauseElement):
+        raise TypeError("not a SQL clause")
+    made = clause.compile(dialect=dialect)
+    fixed = {name: value for name, value in (made.params or {}).items() if value is not None}
+    if any(name != "param_1" or value != 0 for name, value in fixed.items()):
+        raise ValueError(f"values must be parameters or literals: {fixed}")
+    order: Sequence[str] = made.positiontup or ()  # type: ignore[attr-defined]  # of SQLCompiler
+    return Compiled(str(made), tuple(order), fixed)
+
+
+def joined(statements: tuple[Statement, ...]) -> tuple[str, tuple[int, ...]]:
+    """Return one PostgreSQL statement that does all of these, and how many values each takes.
+
+    They share one snapshot and have no order: no two of them may touch the same row.
+    """
+    parts, counts, offset = [], [], 0
+    for statement in statements:
+        parts.append(_shifted(statement.postgresql.sql, offset))
+        counts.append(len(statement.postgresql.names))
+        offset += counts[-1]
+    if len(parts) == 1:
+        return parts[0], tuple(counts)
+    named = ", ".join(f"part{i} AS ({sql})" for i, sql in enumerate(parts[:-1]))
+    return f"WITH {named} {parts[-1]}", tuple(counts)
+
+
+def _shifted(sql: str, offset: int) -> str:
+    return _PLACE.sub(lambda place: f"${int(place[1]) + offset}", sql) if offset else sql
+
+
+class Connection(Protocol):
+    """What a unit of work does its statements with; the transaction is around it."""
+
+    async def all(self, statement: Statement, params: Params) -> Sequence[Row]:
+        """Return every row."""
+        ...
+
+    async def one(self, statement: Statement, params: Params) -> Row | None:
+        """Return the first row, or None."""
+        ...
+
+    async def run(self, statement: Statement, params: Params) -> None:
+        """Carry out a statement whose rows do not matter."""
+        ...
+
+    async def together(self, work: Sequence[tuple[Statement, Params]]) -> None:
+        """Carry out several writes, none of which touches another's row."""
+        ...
+
+
+class LeaseClock(FunctionElement[int]):
+    """The time that leases are measured with: the database's own, in microseconds."""
+
+    type = BigInteger()
+    inherit_cache = True
+    name = "lease_clock"
+
+
+@compiles(LeaseClock, "sqlite")
+def _sqlite_clock(*_: object, **__: object) -> str:
+    return "CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER)"
+
+
+@compiles(LeaseClock, "postgresql")
+def _postgresql_clock(*_: object, **__: object) -> str:
+    return "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+
+
+_SIZES: Final = (1, 8, 64, 512)
+
+
+def places(count: int, *, prefix: str) -> list[ColumnElement[Any]]:
+    """Return parameters for a list of up to ``count`` values: ``prefix0``, ``prefix1`` …"""
+    return [bindparam(f"{prefix}{i}") for i in range(count)]
+
+
+def size_for(count: int) -> int:
+    """Return the length of the prepared list that holds ``count`` values; there are only a few."""
+    for size in _SIZES:
+        if count <= size:
+            return size
+    raise ValueError(f"a list of {count} values is too long for one statement")
+
+
+def listed(values: Sequence[Any], *, prefix: str, size: int) -> dict[str, Any]:
+    """Return the parameters of :func:`places`, filled up with the last value."""
+    padded = [*values, *[values[-1]] * (size - len(values))]
+    return {f"{prefix}{i}": value for i, value in enumerate(padded)}

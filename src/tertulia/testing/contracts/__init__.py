@@ -1,0 +1,20 @@
+"""What is asked of every store, one room of the contract in each module."""
+
+from typing import Final
+
+import pytest
+
+ROOMS: Final = (
+    "accepting",
+    "agents",
+    "committing",
+    "content",
+    "conversations",
+    "isolation",
+    "leasing",
+    "opening",
+    "repeating",
+)
+
+# Before they are imported, so that their failures show what was compared.
+pytest.register_assert_rewrite(*[f"{__name__}.{room}" for room in ROOMS])

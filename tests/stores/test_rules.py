@@ -1,0 +1,131 @@
+"""The decisions that all stores share."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tertulia.conversations import Claimant, Lease, NewConversation, Run, RunStatus
+from tertulia.errors import ConversationBusy, ConversationMovedOn, HeadMoved, IdempotencyMismatch, LeaseLost
+from tertulia.stores.rules import (
+    Standing,
+    admit,
+    attempt_given_back,
+    can_perform,
+    check_lease,
+    is_held,
+    key_scopes,
+    repeat,
+)
+
+FREE = Standing(head=4)
+HELD = Standing(head=4, holder=True)
+QUEUED = Standing(head=4, queued=True)
+BUSY = (HELD, QUEUED, Standing(head=4, holder=True, queued=True))
+RUN = Run(
+    tenant=0,
+    id="run",
+    conversation_id="conv",
+    n=1,
+    status=RunStatus.FAILED,
+    performer="agent",
+    input_number=4,
+    epoch=2,
+)
+LEASE = Lease(tenant=0, run_id="run", conversation_id="conv", epoch=2, owner="proc")
+
+
+def test_request_begins_on_a_free_conversation() -> None:
+    assert admit(FREE, multitask="enqueue") == "claim"
+    assert admit(FREE, multitask="reject", expected_head=4) == "claim"
+
+
+@pytest.mark.parametrize("standing", BUSY)
+def test_request_waits_unless_it_does_not_want_to(standing: Standing) -> None:
+    assert admit(standing, multitask="enqueue") == "queue"
+    with pytest.raises(ConversationBusy):
+        admit(standing, multitask="reject")
+
+
+@pytest.mark.parametrize("standing", BUSY)
+def test_expected_head_is_not_certain_while_anything_is_under_way(standing: Standing) -> None:
+    with pytest.raises(HeadMoved):
+        admit(standing, multitask="reject", expected_head=4)
+
+
+@given(head=st.integers(0, 9), expected=st.integers(0, 9))
+def test_only_the_expected_head_will_do(head: int, expected: int) -> None:
+    if head == expected:
+        assert admit(Standing(head=head), multitask="enqueue", expected_head=expected) == "claim"
+        return
+    with pytest.raises(HeadMoved):
+        admit(Standing(head=head), multitask="enqueue", expected_head=expected)
+
+
+@pytest.mark.parametrize("status", [s for s in RunStatus if s is not RunStatus.FAILED])
+@pytest.mark.parametrize("standing", [FREE, *BUSY])
+def test_known_key_joins_all_but_failed_runs(status: RunStatus, standing: Standing) -> None:
+    earlier = replace(RUN, status=status)
+
+    assert repeat(earlier, standing, request_hash=b"a", stored_hash=b"a") == "join"
+
+
+def test_failed_run_is_repeated_in_its_place() -> None:
+    assert repeat(RUN, FREE, request_hash=b"a", stored_hash=b"a") == "again"
+
+
+@pytest.mark.parametrize("standing", [*BUSY, Standing(head=5), Standing(head=3)])
+def test_failed_run_is_not_repeated_elsewhere(standing: Standing) -> None:
+    with pytest.raises(ConversationMovedOn):
+        repeat(RUN, standing, request_hash=b"a", stored_hash=b"a")
+
+
+@pytest.mark.parametrize("status", list(RunStatus))
+def test_key_stands_for_one_request(status: RunStatus) -> None:
+    with pytest.raises(IdempotencyMismatch):
+        repeat(replace(RUN, status=status), FREE, request_hash=b"a", stored_hash=b"b")
+
+
+def test_key_is_kept_with_what_the_request_names() -> None:
+    fresh = NewConversation(id="conv", agent_id="agent")
+    aliased = replace(fresh, alias="mine")
+
+    assert key_scopes("mine", existing="conv") == ("conv",)
+    assert key_scopes(fresh, existing="conv") == ("conv",)
+    assert key_scopes(aliased, existing=None) == ("conv",)
+    assert key_scopes(fresh, existing=None) == ("agent", "conv")
+
+
+def test_claimant_carries_out_what_it_has_performers_for() -> None:
+    claimant = Claimant(owner="proc", performers=frozenset({"agent"}), lease_us=1)
+
+    assert can_perform(claimant, "agent")
+    assert not can_perform(claimant, "other")
+    assert not can_perform(None, "agent")
+
+
+@pytest.mark.parametrize(
+    ("status", "epoch", "held"),
+    [
+        (RunStatus.RUNNING, 2, True),
+        (RunStatus.RUNNING, 3, False),
+        (RunStatus.QUEUED, 2, False),
+        (RunStatus.COMPLETED, 2, False),
+        (None, 2, False),
+    ],
+)
+def test_lease_stands_for_one_epoch_of_a_running_run(
+    status: RunStatus | None, epoch: int, held: bool
+) -> None:
+    assert is_held(LEASE, status=status, epoch=epoch) is held
+    if held:
+        check_lease(LEASE, status=status, epoch=epoch)
+        return
+    with pytest.raises(LeaseLost) as lost:
+        check_lease(LEASE, status=status, epoch=epoch)
+    assert lost.value.run_id == "run"
+
+
+def test_claim_given_back_does_not_count() -> None:
+    assert [attempt_given_back(attempt) for attempt in (0, 1, 3)] == [0, 0, 2]

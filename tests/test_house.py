@@ -156,14 +156,15 @@ def test_the_limits_of_the_style_guide_are_configured() -> None:
 
 def test_what_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    demanded = [*project["dependencies"], *project["optional-dependencies"]["local"]]
-    declared = {re.split(r"[ \[<>=;]", demand)[0].replace("-", "_") for demand in demanded}
+    extras = project["optional-dependencies"]
+    core, testing = [*project["dependencies"], *extras["local"]], extras["testing"]
 
-    nodes = (node for path in MODULES for node in ast.walk(tree_of(path)))
-    roots = {name.partition(".")[0] for node in nodes for name in imported(node)}
-
-    foreign = roots - sys.stdlib_module_names - {"tertulia"}
-    assert {NAMED_OTHERWISE.get(name, name) for name in foreign} <= declared
+    for path in MODULES:
+        demanded = [*core, *testing] if "testing" in path.relative_to(PACKAGE).parts else core
+        declared = {re.split(r"[ \[<>=;]", demand)[0].replace("-", "_") for demand in demanded}
+        roots = {name.partition(".")[0] for node in ast.walk(tree_of(path)) for name in imported(node)}
+        foreign = roots - sys.stdlib_module_names - {"tertulia"}
+        assert {NAMED_OTHERWISE.get(name, name) for name in foreign} <= declared, path
 
 
 def test_no_file_names_a_package_registry() -> None:

@@ -96,6 +96,25 @@ def test_the_loose_form_asks_for_its_keys_and_constrains_no_values(raw: str | di
     assert '{"recipes":"List of strings, each a recipe","summary":"text"}' in shape.rule
 
 
+@pytest.mark.parametrize(
+    ("words", "guide"),
+    [
+        ("string", {"type": "string"}),
+        ("A number", {"type": "number"}),
+        ("List of strings, each a recipe", {"type": "array", "items": {"type": "string"}}),
+        ("an array of recipes", {"type": "array", "items": {}}),
+        ("two sentences of text", {}),
+        ("the number of guests", {}),
+    ],
+)
+def test_words_that_plainly_name_a_type_guide_but_are_not_enforced(words: str, guide: dict[str, Any]) -> None:
+    shape = a_shape({"answer": words})
+
+    assert shape.schema["properties"]["answer"] == {"description": words, **guide}
+    for answer in ('{"answer":"ten"}', '{"answer":10}', '{"answer":[{"ten":10}]}'):
+        assert shape.validate(answer) == answer
+
+
 def test_the_loose_form_may_be_nested() -> None:
     shape = a_shape("{'recipes': [{'title': 'its name'}], 'cook': {'name': 'text'}, 'sure': True}")
 

@@ -5,14 +5,15 @@ A shape is given in one of two forms:
 * a JSON Schema, enforced as it is;
 * the loose form, an object (in JSON or in Python's spelling) from keys to words about their values,
   nested as one likes: ``{'recipes': 'List of strings', 'summary': 'text'}``. It asks for an object
-  with these keys; the words are shown to the model and constrain nothing.
+  with these keys. The words are shown to the model, and where they plainly name a type
+  (``list of strings``) a provider may be told so; but they constrain nothing when an answer is checked.
 """
 
 import json
 import re
 import warnings
 from ast import literal_eval
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -41,7 +42,7 @@ class Shape:
     """The form that an agent's answers must have; :func:`parse_shape` makes it."""
 
     schema: Mapping[str, Any]
-    """JSON Schema."""
+    """JSON Schema to guide the model by; what is enforced is this or, for the loose form, less."""
     rule: str
     """What the model is told; always the same for the same shape."""
     _validator: Validator = field(repr=False, compare=False)
@@ -93,8 +94,9 @@ def parse_shape(raw: str) -> Shape | None:
     if not found:
         return None
     if _is_schema(found):
-        return _shape(found, rule=_STRICT_RULE, shown=found)
-    return _shape(_described(found, at="$"), rule=_LOOSE_RULE, shown=found)
+        return _shape(found, rule=_STRICT_RULE, enforced=found, shown=found)
+    guiding, enforced = (_described(found, at="$", read=read) for read in (_typed, _untyped))
+    return _shape(guiding, rule=_LOOSE_RULE, enforced=enforced, shown=found)
 
 
 # --- Reading a shape ------------------------------------------------------------------------------
@@ -181,27 +183,61 @@ def _are_alternatives(value: object) -> bool:
 # --- The loose form -------------------------------------------------------------------------------
 
 
-def _described(value: object, *, at: str) -> dict[str, Any]:
+_LIST: Final = re.compile(r"(?:an? )?(?:list|array) of (\w+)\b.*", re.IGNORECASE | re.DOTALL)
+_PLAIN: Final = re.compile(r"(?:an? )?(\w+)", re.IGNORECASE)
+_NAMES_OF_TYPES: Final = {
+    "bool": "boolean",
+    "boolean": "boolean",
+    "float": "number",
+    "int": "integer",
+    "integer": "integer",
+    "number": "number",
+    "str": "string",
+    "string": "string",
+    "text": "string",
+}
+
+
+def _untyped(words: str) -> dict[str, Any]:
+    return {"description": words}
+
+
+def _typed(words: str) -> dict[str, Any]:
+    """Return the schema of a value whose description plainly names its type."""
+    if listed := _LIST.fullmatch(words.strip()):
+        return {"description": words, "type": "array", "items": _named(listed[1].removesuffix("s"))}
+    plain = _PLAIN.fullmatch(words.strip())
+    return {"description": words, **(_named(plain[1]) if plain else {})}
+
+
+def _named(word: str) -> dict[str, Any]:
+    name = _NAMES_OF_TYPES.get(word.lower())
+    return {"type": name} if name else {}
+
+
+def _described(value: object, *, at: str, read: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     """Return the schema that the loose form stands for."""
     if isinstance(value, dict):
-        return _described_object(value, at=at)
+        return _described_object(value, at=at, read=read)
     if isinstance(value, list | tuple):
-        items = {"items": _described(value[0], at=f"{at}[0]")} if len(value) == 1 else {}
+        items = {"items": _described(value[0], at=f"{at}[0]", read=read)} if len(value) == 1 else {}
         return {"type": "array", **items}
     if isinstance(value, str):
-        return {"description": value}
+        return read(value)
     if value is None or isinstance(value, bool | int | float):
         return {"description": f"for example {json.dumps(value)}"}
     raise InvalidShape(f"at {at} the response shape holds something that JSON does not know; {_FORMS}")
 
 
-def _described_object(found: Mapping[Any, Any], *, at: str) -> dict[str, Any]:
+def _described_object(
+    found: Mapping[Any, Any], *, at: str, read: Callable[[str], dict[str, Any]]
+) -> dict[str, Any]:
     for key in found:
         if not isinstance(key, str):
             raise InvalidShape(f"at {at} the response shape has a key that is no text; {_FORMS}")
     return {
         "type": "object",
-        "properties": {key: _described(value, at=f"{at}.{key}") for key, value in found.items()},
+        "properties": {key: _described(value, at=f"{at}.{key}", read=read) for key, value in found.items()},
         "required": list(found),
     }
 
@@ -220,10 +256,10 @@ _REASON_LENGTH: Final = 300
 _QUOTED: Final = 80
 
 
-def _shape(schema: dict[str, Any], *, rule: str, shown: object) -> Shape:
-    depth = allowed_depth(schema)
+def _shape(schema: dict[str, Any], *, rule: str, enforced: dict[str, Any], shown: object) -> Shape:
+    depth = allowed_depth(enforced)
     try:
-        validator = validator_for(schema, offline=True, mask=_MASK)
+        validator = validator_for(enforced, offline=True, mask=_MASK)
         text = orjson.dumps(shown).decode()
     except (ValidationError, ReferencingError, ValueError, TypeError) as error:
         raise InvalidShape(f"the response shape is no usable JSON Schema: {_reason(error)}") from error

@@ -16,7 +16,6 @@ from tertulia.engine.base import StepResult, Turn
 from tertulia.errors import ModelMalformed, ShapeMismatch
 from tertulia.events import StepRestarted, TextDelta, TurnStarted
 from tertulia.llms import base as llms
-from tertulia.llms.asking import ask
 from tertulia.llms.base import LLM, Prompt, Shown
 from tertulia.memory.history import LogHistory, tokens_of
 from tertulia.messages import Flag, Message, now_us, text_content
@@ -135,7 +134,7 @@ async def _answer(run: ActiveRun, speaker: Speaker, prompt: Prompt, *, path: str
 
 
 async def _ask(run: ActiveRun, llm: LLM, prompt: Prompt, *, author: str) -> StepResult:
-    async with aclosing(ask(llm, prompt)) as events:
+    async with aclosing(llm.stream(prompt)) as events:
         async for event in events:
             if isinstance(event, llms.TextDelta):
                 run.pass_point("step.speaking")
@@ -149,8 +148,7 @@ def _result(finished: llms.Finished) -> StepResult:
     if not finished.text:
         raise ModelMalformed(f"the model said nothing (finish reason: {finished.finish_reason})")
     kept = {"v": 1, "text": finished.text, "model": finished.model, "finish_reason": finished.finish_reason}
-    usage = replace(finished.usage, model_calls=1)
-    return StepResult(output=orjson.dumps(kept).decode(), usage=usage)
+    return StepResult(output=orjson.dumps(kept).decode(), usage=finished.usage)
 
 
 def _identity(agent: Agent, call: int) -> bytes:

@@ -68,7 +68,6 @@ async def test_killed_process_is_started_again(llm: LocalLLM, directory: Path) -
     killed = endpoint_in(directory)
 
     os.kill(killed.pid, signal.SIGKILL)
-    await wait_until_gone(files_in(directory))
     events = await heard(llm, a_prompt())
 
     assert isinstance(events[-1], Finished)

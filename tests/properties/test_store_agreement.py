@@ -9,7 +9,14 @@ from typing import Final, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from typing_extensions import override
 
 from tertulia.conversations import (
@@ -71,7 +78,8 @@ class Request:
 
 
 places = st.integers(0, 100)
-aliases = st.sampled_from([None, None, "one", "two"])
+backs = st.integers(0, 3)
+aliases = st.sampled_from([None, None, None, "one", "two"])
 present = st.sampled_from([Wanted(), Wanted(), Wanted(lease_us=OVER_AT_ONCE), Wanted(can=False)])
 claimants = st.none() | present
 requests = st.builds(
@@ -81,8 +89,8 @@ requests = st.builds(
     is_new=st.sampled_from([False, False, True]),
     text=st.sampled_from(["x", "x", "y"]),
     key=st.sampled_from([None, "k", "l"]),
-    multitask=st.sampled_from(["enqueue", "enqueue", "reject"]),
-    expected_head=st.sampled_from([None, None, None, 0, 1, 2, 3]),
+    multitask=st.sampled_from(["enqueue", "enqueue", "enqueue", "reject"]),
+    expected_head=st.sampled_from([None] * 6 + [0, 1, 2]),
 )
 commits = st.builds(
     Commit,
@@ -90,11 +98,10 @@ commits = st.builds(
         lambda n: tuple(a_step(f"model/{i}") for i in sorted(n))
     ),
     messages=st.integers(0, 2).map(lambda n: tuple(an_answer(f"answer {i}") for i in range(n))),
-    tokens=st.integers(0, 9),
     state=st.sampled_from([None, '{"turn":1}', '{"turn":2}']),
     usage=st.none() | st.builds(Usage, input_tokens=st.integers(0, 9), model_calls=st.integers(0, 2)),
     ending=st.sampled_from([None, COMPLETED, COMPLETED, FAILED, FAILED, CANCELLED]),
-)
+).map(lambda commit: replace(commit, tokens=3 * len(commit.messages)))
 definitions = st.builds(
     a_definition,
     name=st.sampled_from(["Agent 0", "Agent 1", "Another"]),
@@ -123,10 +130,15 @@ class Agreement(RuleBasedStateMachine):
         self.performer = f"performer of {self.tenant}"
         self.runner = asyncio.Runner()
         self.stores = (InMemoryStore(), type(self).make_other())
+        self.agree = True
+        self.touched: tuple[str, str] | None = None
+        """Conversation and run that the last step was about."""
         self.agents: list[str] = []
         self.conversations: list[str] = []
         self.runs: list[str] = []
         self.leases: list[Lease] = []
+        """Those that may still be good for something."""
+        self.spent: list[Lease] = []
 
     def both(self, ask: Callable[[Store], Awaitable[T]]) -> T | None:
         """Ask both stores the same; return the answer, ``None`` if they refuse alike."""
@@ -139,6 +151,7 @@ class Agreement(RuleBasedStateMachine):
             return told(found), found
 
         expected, actual = (self.runner.run(answer(store)) for store in self.stores)
+        self.agree = actual[0] == expected[0]
         assert actual[0] == expected[0]
         return expected[1]
 
@@ -159,6 +172,7 @@ class Agreement(RuleBasedStateMachine):
             self.note_conversation(accepted.conversation.id)
             self.runs.append(accepted.run.id)
             self.hold(accepted.claim)
+            self.touched = (accepted.conversation.id, accepted.run.id)
 
     def hold(self, *claims: Claim | None) -> None:
         self.leases.extend(claim.lease for claim in claims if claim is not None)
@@ -169,6 +183,9 @@ class Agreement(RuleBasedStateMachine):
             self.runner.run(store.open())
         for name in ("Agent 0", "Agent 1"):
             self.make_agent(a_definition(name=name))
+
+        for agent_id in self.agents:
+            self.make_conversation(NewConversation(id=new_id(CONVERSATION), agent_id=agent_id))
 
     def make_agent(self, definition: AgentDefinition) -> None:
         agent_id = new_id(AGENT)
@@ -190,18 +207,30 @@ class Agreement(RuleBasedStateMachine):
             user_id="somebody",
             agent_version=version,
         )
+        self.make_conversation(new)
 
+    def make_conversation(self, new: NewConversation) -> None:
         made = self.both(lambda s: s.conversations.create(self.tenant, new))
 
         if made is not None:
             self.note_conversation(made.id)
 
     @rule(request=requests, wanted=claimants)
+    def ask(self, request: Request, wanted: Wanted | None) -> None:
+        self.accept(request, wanted)
+
     def accept(self, request: Request, wanted: Wanted | None) -> None:
         submission = self.submission(request)
         claimant = self.claimant(wanted) if wanted else None
 
         self.note(self.both(lambda s: s.runs.accept(submission, claimant)))
+
+    @rule(place=places, text=st.sampled_from(["x", "y"]), key=st.sampled_from([None, "k"]), wanted=claimants)
+    def ask_plainly(self, place: int, text: str, key: str | None, wanted: Wanted | None) -> None:
+        plain = Request(
+            place=place, alias=None, is_new=False, text=text, key=key, multitask="enqueue", expected_head=None
+        )
+        self.accept(plain, wanted)
 
     def submission(self, request: Request) -> Submission:
         submission = a_submission(
@@ -218,36 +247,55 @@ class Agreement(RuleBasedStateMachine):
             submission = replace(submission, conversation=new)
         return replace(submission, tenant=self.tenant)
 
-    @rule(back=places, commit=commits, wanted=claimants)
+    @precondition(lambda self: self.leases)
+    @rule(back=backs, commit=commits, wanted=claimants)
     def commit_by_one_of_the_newest(self, back: int, commit: Commit, wanted: Wanted | None) -> None:
-        if self.leases:
-            self.commit(self.leases[-1 - back % min(3, len(self.leases))], commit, wanted)
+        self.commit(self.newest_leases(back)[0], commit, wanted)
 
+    @precondition(lambda self: self.leases)
+    @rule(back=backs, ending=st.sampled_from([COMPLETED, FAILED]), wanted=claimants)
+    def end_one_of_the_newest(self, back: int, ending: Ending, wanted: Wanted | None) -> None:
+        self.commit(self.newest_leases(back)[0], Commit(ending=ending), wanted)
+
+    @precondition(lambda self: self.spent)
     @rule(place=places, commit=commits, wanted=claimants)
-    def commit_by_anyone(self, place: int, commit: Commit, wanted: Wanted | None) -> None:
-        if self.leases:
-            self.commit(self.leases[place % len(self.leases)], commit, wanted)
+    def commit_too_late(self, place: int, commit: Commit, wanted: Wanted | None) -> None:
+        self.commit(self.spent[place % len(self.spent)], commit, wanted)
 
-    @rule(back=places, ending=st.sampled_from([COMPLETED, FAILED]))
-    def end(self, back: int, ending: Ending) -> None:
-        if self.leases:
-            self.commit(self.leases[-1 - back % min(3, len(self.leases))], Commit(ending=ending), None)
+    def newest_leases(self, back: int) -> list[Lease]:
+        """Return the last leases that were given, beginning ``back`` from the end."""
+        return self.leases[-1 - back :]
 
     def commit(self, lease: Lease, commit: Commit, wanted: Wanted | None) -> None:
         claimant = self.claimant(wanted) if wanted else None
 
         committed = self.both(lambda s: s.runs.commit(lease, commit, claimant))
 
+        if (committed is None or commit.ending) and lease in self.leases:
+            self.leases.remove(lease)
+            self.spent.append(lease)
         if committed is not None:
             self.hold(committed.next)
+        self.touched = (lease.conversation_id, lease.run_id)
 
-    @rule(back=places, wanted=present)
-    def retry(self, back: int, wanted: Wanted) -> None:
-        run_id = self.place(self.runs[-4:], back)
+    @precondition(lambda self: self.leases)
+    @rule(back=backs, wanted=present)
+    def fail_and_retry(self, back: int, wanted: Wanted) -> None:
+        lease = self.newest_leases(back)[0]
+        self.commit(lease, Commit(ending=FAILED), None)
+        self.retry(lease.run_id, wanted)
+
+    @precondition(lambda self: self.runs)
+    @rule(place=places, wanted=present)
+    def retry_any(self, place: int, wanted: Wanted) -> None:
+        self.retry(self.runs[place % len(self.runs)], wanted)
+
+    def retry(self, run_id: str, wanted: Wanted) -> None:
         new_run_id, claimant = new_id(RUN), self.claimant(wanted)
 
         self.note(self.both(lambda s: s.runs.retry(self.tenant, run_id, new_run_id, claimant)))
 
+    @precondition(lambda self: self.runs)
     @rule(wanted=present)
     def claim(self, wanted: Wanted) -> None:
         claimant = self.claimant(wanted)
@@ -258,29 +306,27 @@ class Agreement(RuleBasedStateMachine):
 
         self.hold(*self.both(ask) or [])
 
-    @rule(chosen=st.sets(places, max_size=4), lease_us=st.sampled_from([HOUR_US, OVER_AT_ONCE]))
-    def renew(self, chosen: set[int], lease_us: int) -> None:
-        leases = self.some_leases(chosen)
+    @precondition(lambda self: self.leases)
+    @rule(back=backs, lease_us=st.sampled_from([HOUR_US, OVER_AT_ONCE]))
+    def renew(self, back: int, lease_us: int) -> None:
+        leases = self.newest_leases(back)
 
         self.both(lambda s: s.runs.renew(leases, lease_us=lease_us))
 
-    @rule(chosen=st.sets(places, max_size=2))
-    def release(self, chosen: set[int]) -> None:
-        leases = self.some_leases(chosen)
+    @precondition(lambda self: self.leases)
+    @rule(back=backs)
+    def release(self, back: int) -> None:
+        leases = self.newest_leases(back)[:2]
 
         self.both(lambda s: s.runs.release(leases))
 
-    def some_leases(self, chosen: set[int]) -> list[Lease]:
-        """Return leases of different runs."""
-        found = [self.leases[place % len(self.leases)] for place in sorted(chosen) if self.leases]
-        return list({lease.run_id: lease for lease in found}.values())
-
     @invariant()
-    def look_at_the_newest(self) -> None:
-        for conversation in self.conversations[-1:]:
-            self.look_at_conversation(conversation)
-        for run_id in self.runs[-1:]:
+    def look_at_what_was_touched(self) -> None:
+        if self.touched is not None:
+            conversation_id, run_id = self.touched
+            self.look_at_conversation(conversation_id)
             self.look_at_run(run_id)
+            self.touched = None
 
     def look_at_conversation(self, conversation: str) -> None:
         """Compare a conversation, whose numbers are 1 … head."""
@@ -299,15 +345,19 @@ class Agreement(RuleBasedStateMachine):
         self.both(lambda s: s.agents.get(self.tenant, agent_id))
         self.both(lambda s: s.conversations.page(self.tenant, agent_id))
 
+    def look_at_everything(self) -> None:
+        for conversation in self.conversations:
+            self.look_at_conversation(conversation)
+        for run_id in dict.fromkeys(self.runs):
+            self.look_at_run(run_id)
+        for agent_id in self.agents:
+            self.look_at_agent(agent_id)
+
     @override
     def teardown(self) -> None:
         try:
-            for conversation in self.conversations:
-                self.look_at_conversation(conversation)
-            for run_id in dict.fromkeys(self.runs):
-                self.look_at_run(run_id)
-            for agent_id in self.agents:
-                self.look_at_agent(agent_id)
+            if self.agree:
+                self.look_at_everything()
         finally:
             for store in self.stores:
                 self.runner.run(store.close())
@@ -321,7 +371,7 @@ def test_store_agrees_with_the_reference(store_url: str) -> None:
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=30,
+            max_examples=60,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia.conversations import Claimant, Lease, NewConversation, Run, RunStatus
+from tertulia.conversations import Claimant, Commit, Lease, NewConversation, Run, RunStatus
 from tertulia.errors import ConversationBusy, ConversationMovedOn, HeadMoved, IdempotencyMismatch, LeaseLost
 from tertulia.stores.rules import (
     Standing,
@@ -15,9 +15,11 @@ from tertulia.stores.rules import (
     can_perform,
     check_lease,
     is_held,
+    is_repeated,
     key_scopes,
     repeat,
 )
+from tertulia.testing.builders import COMPLETED, an_answer
 
 FREE = Standing(head=4)
 HELD = Standing(head=4, holder=True)
@@ -33,6 +35,7 @@ RUN = Run(
     input_number=4,
     epoch=2,
 )
+MESSAGE = an_answer()
 LEASE = Lease(tenant=0, run_id="run", conversation_id="conv", epoch=2, owner="proc")
 
 
@@ -125,6 +128,25 @@ def test_lease_stands_for_one_epoch_of_a_running_run(
     with pytest.raises(LeaseLost) as lost:
         check_lease(LEASE, status=status, epoch=epoch)
     assert lost.value.run_id == "run"
+
+
+@pytest.mark.parametrize(
+    ("commit", "status", "is_written", "repeated"),
+    [
+        (Commit(), RunStatus.RUNNING, False, False),
+        (Commit(messages=(MESSAGE,)), RunStatus.RUNNING, True, True),
+        (Commit(messages=(MESSAGE,)), RunStatus.COMPLETED, True, True),
+        (Commit(messages=(MESSAGE,)), RunStatus.RUNNING, False, False),
+        (Commit(ending=COMPLETED), RunStatus.RUNNING, False, False),
+        (Commit(ending=COMPLETED), RunStatus.COMPLETED, False, True),
+        (Commit(ending=COMPLETED), RunStatus.FAILED, False, False),
+        (Commit(messages=(MESSAGE,), ending=COMPLETED), RunStatus.COMPLETED, True, True),
+        (Commit(messages=(MESSAGE,), ending=COMPLETED), RunStatus.COMPLETED, False, False),
+    ],
+)
+def test_commit_is_known_again(commit: Commit, status: RunStatus, is_written: bool, repeated: bool) -> None:
+    assert is_repeated(commit, LEASE, status=status, epoch=2, is_written=is_written) is repeated
+    assert not is_repeated(commit, LEASE, status=status, epoch=3, is_written=is_written)
 
 
 def test_claim_given_back_does_not_count() -> None:

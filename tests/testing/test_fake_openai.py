@@ -167,12 +167,13 @@ async def test_it_runs_as_a_program(http: aiohttp.ClientSession) -> None:
         *("--reply-chars", "20", "--forget"),
         stdout=asyncio.subprocess.PIPE,
     )
-    assert program.stdout
-    url = (await program.stdout.readline()).decode().strip()
+    try:
+        assert program.stdout
+        url = (await program.stdout.readline()).decode().strip()
+        async with http.post(f"{url}/chat/completions", json=body()) as reply:
+            text = (await reply.json())["choices"][0]["message"]["content"]
+    finally:
+        program.terminate()
+        await program.wait()
 
-    async with http.post(f"{url}/chat/completions", json=body()) as reply:
-        text = (await reply.json())["choices"][0]["message"]["content"]
-
-    program.terminate()
-    await program.wait()
     assert len(text) == 20

@@ -146,9 +146,13 @@ class Terminal:
 
 
 async def _open(settings: Settings) -> App:
-    app = App(settings)
+    app = App(settings, notify=_note_progress)
     await app.start()
     return app
+
+
+def _note_progress(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 async def _follow(ticket: Ticket, told: "SimpleQueue[Told]") -> None:

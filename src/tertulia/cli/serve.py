@@ -13,6 +13,7 @@ from typing_extensions import override
 from uvicorn.supervisors import Multiprocess
 
 from tertulia.app import App
+from tertulia.engine import Probe, unobserved
 from tertulia.errors import InvalidInput
 from tertulia.server import logs
 from tertulia.server.factory import create_app
@@ -21,8 +22,8 @@ from tertulia.settings import PREFIX, Settings, load_settings
 _BACKLOG: Final = 2048
 
 
-def serve(*, host: str | None, port: int | None, workers: int) -> None:
-    """Serve until asked to stop."""
+def serve(*, host: str | None, port: int | None, workers: int, probe: Probe = unobserved) -> None:
+    """Serve until asked to stop; ``probe`` watches the one process that there is without more workers."""
     settings = load_settings({"host": host, "port": port})
     if workers > 1 and not settings.database_kind.startswith("postgres"):
         raise InvalidInput("several workers need a PostgreSQL database: set TERTULIA_DATABASE_URL")
@@ -30,7 +31,7 @@ def serve(*, host: str | None, port: int | None, workers: int) -> None:
     logs.configure(settings.log_level)
     listener = _listen(settings.host, settings.port)
     if workers == 1:
-        _run(Server(_config(settings, create_app(App(settings))), settings), listener)
+        _run(Server(_config(settings, _service(settings, probe)), settings), listener)
         return
     # The workers read the settings anew.
     os.environ |= {f"{PREFIX}HOST": settings.host, f"{PREFIX}PORT": str(settings.port)}
@@ -44,7 +45,12 @@ def application() -> FastAPI:
     settings = load_settings()
     settings.make_data_dir()
     logs.configure(settings.log_level)
-    return create_app(App(settings))
+    return _service(settings)
+
+
+def _service(settings: Settings, probe: Probe = unobserved) -> FastAPI:
+    log = structlog.get_logger()
+    return create_app(App(settings, notify=lambda line: log.info("model", note=line), probe=probe))
 
 
 class Server(uvicorn.Server):

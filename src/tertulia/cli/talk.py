@@ -9,6 +9,7 @@ from tertulia.engine import Ticket
 from tertulia.errors import DuplicateName
 from tertulia.ids import AGENT, CONVERSATION, new_id
 from tertulia.messages import check_text
+from tertulia.runtime import RunOptions
 from tertulia.server.exchanges import Exchange, pair
 
 COMPANION: Final = AgentDefinition(
@@ -49,9 +50,10 @@ class Talk:
     async def say(self, text: str) -> Ticket:
         """Have this said; when it returns, it is kept."""
         ticket = await self._app.runtime.submit(
-            check_text(text, what="message"),
+            text,
             conversation=self.conversation
             or NewConversation(id=new_id(CONVERSATION), agent_id=self.agent.id),
+            options=RunOptions(deltas=True),
         )
         self.conversation = ticket.conversation.id
         return ticket

@@ -8,7 +8,7 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from tertulia import ids
-from tertulia.conversations import Accepted, Claim, Claimant, Ending, Run, RunStatus, Submission
+from tertulia.conversations import Accepted, Claim, Claimant, Ending, Lease, Run, RunStatus, Submission
 from tertulia.engine.active import GRACE_SECONDS, ActiveRun, Pause
 from tertulia.engine.base import Performer, Probe, Turn, unobserved
 from tertulia.engine.heartbeat import Heartbeat
@@ -16,6 +16,7 @@ from tertulia.engine.live import LiveRun
 from tertulia.engine.tickets import Ticket
 from tertulia.errors import LeaseLost, RunFailed, Stopping, StoreError, TertuliaError
 from tertulia.events import RunStarted
+from tertulia.messages import now_us
 from tertulia.stores.base import Store
 
 _LOG: Final = logging.getLogger(__name__)
@@ -24,6 +25,10 @@ MAX_ATTEMPTS: Final = 3
 """Attempts that may crash one after another, with nothing journaled between, before a run is given up."""
 POLL_SECONDS: Final = 1.0
 CLAIM_LIMIT: Final = 16
+PRUNE_SECONDS: Final = 600.0
+PRUNE_LIMIT: Final = 5_000
+EVENTS_KEPT_US: Final = 24 * 60 * 60 * 1_000_000
+"""How long the events of an ended run can be replayed."""
 
 
 class Engine:
@@ -52,29 +57,36 @@ class Engine:
         self._poll_seconds, self._probe, self._pause = poll_seconds, probe, pause
         self._heartbeat = Heartbeat(store.runs, lease_seconds=lease_seconds, on_lost=self._lost_elsewhere)
         self._live: WeakValueDictionary[str, LiveRun] = WeakValueDictionary()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._accepting: set[asyncio.Task[Accepted]] = set()
+        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        """By run and epoch: a run that we take over from ourselves has two for a moment."""
+        self._accepting: set[asyncio.Task[Ticket]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._poller: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []
         self._is_stopping = False
+        self._trouble = ""
 
     async def start(self) -> None:
         """Begin to renew leases and to look for runs that nobody carries out."""
         self._loop = asyncio.get_running_loop()
         self._heartbeat.start()
-        self._poller = asyncio.create_task(self._poll(), name="tertulia-poll")
+        self._chores = [
+            asyncio.create_task(self._poll(), name="tertulia-poll"),
+            asyncio.create_task(self._prune(), name="tertulia-prune"),
+        ]
 
     async def stop(self, *, grace_seconds: float = 0.0) -> None:
         """Take nothing new, give runs under way ``grace_seconds`` to end, and hand the others over."""
         self._is_stopping = True
-        if self._poller is not None:
-            self._poller.cancel()
-            await asyncio.gather(self._poller, return_exceptions=True)
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         if self._accepting:
             await asyncio.wait(self._accepting)
         if self._tasks and grace_seconds:
             await asyncio.wait(self._tasks.values(), timeout=grace_seconds)
         while self._tasks:
+            # A task that is cancelled before it has begun could not hand its run over.
+            await asyncio.sleep(0)
             tasks = list(self._tasks.values())
             for task in tasks:
                 task.cancel()
@@ -106,23 +118,22 @@ class Engine:
         task = asyncio.create_task(self._accept(accepting))
         self._accepting.add(task)
         task.add_done_callback(self._accepting.discard)
-        accepted = await asyncio.shield(task)
-        live = self._expect(accepted.run.id)
-        return Ticket(
-            run=accepted.run,
-            conversation=accepted.conversation,
-            is_new=accepted.is_new,
-            live=live,
-            store=self.store,
-        )
+        return await asyncio.shield(task)
 
-    async def _accept(self, accepting: Coroutine[Any, Any, Accepted]) -> Accepted:
+    async def _accept(self, accepting: Coroutine[Any, Any, Accepted]) -> Ticket:
         self._probe("accept.before")
         accepted = await accepting
         self._probe("accept.after")
+        ticket = Ticket(
+            run=accepted.run,
+            conversation=accepted.conversation,
+            is_new=accepted.is_new,
+            live=self._expect(accepted.run.id),
+            store=self.store,
+        )
         if accepted.claim is not None:
             self._begin(accepted.claim)
-        return accepted
+        return ticket
 
     def _expect(self, run_id: str) -> LiveRun:
         """Return the events of a run, for as long as anybody holds them."""
@@ -132,12 +143,15 @@ class Engine:
         return live
 
     def _begin(self, claim: Claim) -> None:
-        """Carry a claimed run out, in a task of its own."""
-        live = self._expect(claim.run.id)
-        live.begin(claim.run.epoch)
-        task = asyncio.create_task(self._carry_out(claim, live), name=claim.run.id)
-        self._tasks[claim.run.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(claim.run.id, None))
+        """Carry a claimed run out, in a task of its own; what held it before has lost its lease."""
+        run = claim.run
+        for epoch in range(1, run.epoch):
+            self._stop_one(run.id, epoch)
+        live = self._expect(run.id)
+        live.begin(run.epoch)
+        task = asyncio.create_task(self._carry_out(claim, live), name=run.id)
+        self._tasks[run.id, run.epoch] = task
+        task.add_done_callback(lambda _: self._tasks.pop((run.id, run.epoch), None))
 
     async def _carry_out(self, claim: Claim, live: LiveRun) -> None:
         active = ActiveRun(
@@ -155,15 +169,15 @@ class Engine:
             following = await active.end(turn, ending, None if self._is_stopping else self._claimant)
         except LeaseLost:
             _LOG.warning("run %s goes on in another process", claim.run.id)
-            live.lose()
+            live.lose(claim.run.epoch)
         except StoreError as error:
             _LOG.error("run %s could not be kept and will be carried out again: %s", claim.run.id, error)
-            live.lose()
+            live.lose(claim.run.epoch)
         except asyncio.CancelledError:
-            live.lose()
+            live.lose(claim.run.epoch)
             await self._hand_over(claim)
         finally:
-            self._heartbeat.drop(claim.run.id)
+            self._heartbeat.drop(claim.lease)
         if following is not None:
             self._begin(following)
 
@@ -210,23 +224,41 @@ class Engine:
         """Ask for runs that nobody carries out; what comes when we are stopped meanwhile is given back."""
         claiming = asyncio.ensure_future(self.store.runs.claim(self._claimant, limit=CLAIM_LIMIT))
         try:
-            return await asyncio.shield(claiming)
+            claims = await asyncio.shield(claiming)
         except StoreError as error:
-            _LOG.warning("the store could not be asked for runs: %s", error)
+            self._complain(str(error))
             return []
         except asyncio.CancelledError:
             with suppress(StoreError):
                 await self.store.runs.release([claim.lease for claim in await claiming])
             raise
+        self._trouble = ""
+        return claims
 
-    def _lost_elsewhere(self, run_ids: Sequence[str]) -> None:
+    async def _prune(self) -> None:
+        """Let go of old bookkeeping, now and then and a little at a time."""
+        while True:
+            gone = PRUNE_LIMIT
+            try:
+                gone = await self.store.runs.prune(before=now_us() - EVENTS_KEPT_US, limit=PRUNE_LIMIT)
+            except StoreError as error:
+                _LOG.warning("old events could not be pruned: %s", error)
+            await self._pause(self._poll_seconds if gone >= PRUNE_LIMIT else PRUNE_SECONDS)
+
+    def _complain(self, trouble: str) -> None:
+        """Log why the store cannot be asked for runs, once for as long as it lasts."""
+        if trouble != self._trouble:
+            _LOG.warning("the store could not be asked for runs: %s", trouble)
+        self._trouble = trouble
+
+    def _lost_elsewhere(self, leases: Sequence[Lease]) -> None:
         """Stop runs that another process has taken over; called in the heartbeat's thread."""
         if self._loop is not None and not self._loop.is_closed():
-            for run_id in run_ids:
-                self._loop.call_soon_threadsafe(self._stop_one, run_id)
+            for lease in leases:
+                self._loop.call_soon_threadsafe(self._stop_one, lease.run_id, lease.epoch)
 
-    def _stop_one(self, run_id: str) -> None:
-        task = self._tasks.get(run_id)
+    def _stop_one(self, run_id: str, epoch: int) -> None:
+        task = self._tasks.get((run_id, epoch))
         if task is not None:
             task.cancel()
 

@@ -25,14 +25,14 @@ class _Holding:
 class Heartbeat:
     """Renews the leases that it is told of, each when a third of it has passed.
 
-    ``on_lost`` is called, in the heartbeat's own thread, with runs that turned out to be another's.
+    ``on_lost`` is called, in the heartbeat's own thread, with leases that turned out to be lost.
     """
 
     def __init__(
-        self, runs: RunStore, *, lease_seconds: float, on_lost: Callable[[Sequence[str]], None]
+        self, runs: RunStore, *, lease_seconds: float, on_lost: Callable[[Sequence[Lease]], None]
     ) -> None:
         self._runs, self._lease_seconds, self._on_lost = runs, lease_seconds, on_lost
-        self._held: dict[str, _Holding] = {}
+        self._held: dict[Lease, _Holding] = {}
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -51,15 +51,15 @@ class Heartbeat:
     def hold(self, lease: Lease, *, for_seconds: float) -> None:
         """Renew this lease from now on, but no longer than ``for_seconds``: then its holder hangs."""
         until = time.monotonic() + for_seconds
-        holding = self._held.get(lease.run_id)
-        if holding is not None and holding.lease == lease:
+        holding = self._held.get(lease)
+        if holding is not None:
             holding.until = until
         else:
-            self._held[lease.run_id] = _Holding(lease, until=until)
+            self._held[lease] = _Holding(lease, until=until)
 
-    def drop(self, run_id: str) -> None:
-        """Renew the lease of this run no more."""
-        self._held.pop(run_id, None)
+    def drop(self, lease: Lease) -> None:
+        """Renew this lease no more."""
+        self._held.pop(lease, None)
 
     def _beat(self) -> None:
         with asyncio.Runner() as runner:
@@ -87,6 +87,6 @@ class Heartbeat:
             return
         for holding in due:
             holding.renewed_at = begun
-        lost = [lease.run_id for lease in leases if lease.run_id not in held]
+        lost = [lease for lease in leases if lease.run_id not in held]
         if lost:
             self._on_lost(lost)

@@ -13,14 +13,14 @@ class LiveRun:
     Belongs to one event loop. Events stay until the run and everybody who follows it are gone.
     """
 
-    __slots__ = ("__weakref__", "_events", "_finished", "_is_ours", "_next", "_waiting")
+    __slots__ = ("__weakref__", "_epoch", "_events", "_finished", "_is_ours", "_next", "_waiting")
 
     def __init__(self) -> None:
         self._events: list[Numbered] = []
         self._waiting: list[asyncio.Future[None]] = []
         self._finished: RunFinished | None = None
         self._is_ours = False
-        self._next = 0
+        self._epoch = self._next = 0
 
     @property
     def is_ours(self) -> bool:
@@ -39,7 +39,7 @@ class LiveRun:
 
     def begin(self, epoch: int) -> None:
         """Number what follows as the owner of this epoch does."""
-        self._next = first_seq(epoch)
+        self._epoch, self._next = epoch, first_seq(epoch)
         self._is_ours = True
         self._wake()
 
@@ -51,10 +51,14 @@ class LiveRun:
             self._finished = event
         self._wake()
 
-    def lose(self) -> None:
-        """Tell everybody who follows that the run goes on in another process."""
-        self._is_ours = False
-        self._wake()
+    def lose(self, epoch: int) -> None:
+        """Tell everybody who follows that the owner of this epoch has lost the run.
+
+        It goes on in another process then, unless this one has begun a later epoch.
+        """
+        if epoch == self._epoch:
+            self._is_ours = False
+            self._wake()
 
     async def change(self, *, within: float | None = None) -> None:
         """Wait until anything happens; raises ``TimeoutError`` after ``within`` seconds."""

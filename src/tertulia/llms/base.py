@@ -1,6 +1,6 @@
 """The port to language models: one prompt in, a stream of what it says out."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -80,7 +80,7 @@ class LLM(Protocol):
         """Tokens that a prompt and its answer may have together; ``None`` if unknown."""
         ...
 
-    def stream(self, prompt: Prompt) -> AsyncIterator[LLMEvent]:
+    def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
         """Ask, and yield the answer as it comes."""
         ...
 

@@ -7,7 +7,6 @@ from contextlib import aclosing
 from typing_extensions import override
 
 from tertulia.errors import ModelTimeout
-from tertulia.llms.asking import ask
 from tertulia.llms.base import LLM, LLMEvent, Prompt, TextDelta
 
 
@@ -37,7 +36,7 @@ class Limited(LLM):
         now = asyncio.get_running_loop().time
         end = _after(now(), self._whole and (prompt.settings.timeout or self._whole))
         limit = _earlier(end, _after(now(), self._first_token))
-        async with aclosing(ask(self._inner, prompt)) as events:
+        async with aclosing(self._inner.stream(prompt)) as events:
             # The limit is set around each wait and never across a yield, where it would strike the caller.
             while (event := await _next(events, limit)) is not None:
                 if isinstance(event, TextDelta):

@@ -32,6 +32,7 @@ LIBRARY: Final = "xllamacpp"
 _LOOK_SECONDS: Final = 0.05
 _LAUNCH_SECONDS: Final = 20.0
 _MAX_STARTS: Final = 3
+_DYING_LOOKS: Final = 20
 _GREETING: Final = Shown(role="user", text="Hi")
 
 
@@ -85,8 +86,9 @@ class LocalLLM(LLMPlug):
                 async for event in events:
                     spoken = True
                     yield event
-        except ModelUnreachable:
-            if spoken or self._is_there():
+        except ModelUnreachable as error:
+            # Without a cause it is an answer of the server, which is there, then.
+            if spoken or error.__cause__ is None or await self._stays():
                 raise
         else:
             return
@@ -107,6 +109,14 @@ class LocalLLM(LLMPlug):
             await client.close()
         if users:
             users.close()
+
+    async def _stays(self) -> bool:
+        """Whether the server lives on; one that dies lets go of its connections before its lock."""
+        for _ in range(_DYING_LOOKS):
+            if not self._is_there():
+                return False
+            await asyncio.sleep(_LOOK_SECONDS)
+        return True
 
     def _is_there(self) -> bool:
         """Whether the server that we talked to is still the one that serves."""

@@ -10,7 +10,6 @@ from typing import Final, TypeAlias
 from typing_extensions import override
 
 from tertulia.errors import ModelBusy, ModelError, ModelMalformed, ModelTimeout, ModelUnreachable
-from tertulia.llms.asking import ask
 from tertulia.llms.base import LLM, LLMEvent, Prompt
 
 Pause: TypeAlias = Callable[[float], Awaitable[None]]
@@ -64,7 +63,7 @@ class Retrying(LLM):
         attempt, spoken = 1, False
         while True:
             try:
-                async with aclosing(ask(self._inner, prompt)) as events:
+                async with aclosing(self._inner.stream(prompt)) as events:
                     async for event in events:
                         spoken = True
                         yield event

@@ -16,6 +16,7 @@ _QUIET: Final = {
     "uvicorn.error": logging.WARNING,
     "uvicorn.access": logging.CRITICAL,
     "asyncio": logging.WARNING,
+    "alembic": logging.WARNING,
 }
 _FRAMES: Final = 12
 

@@ -9,10 +9,9 @@ from starlette.datastructures import Headers
 from tertulia.conversations import Multitask
 from tertulia.definitions import ModelSettings
 from tertulia.errors import InvalidInput
-from tertulia.runtime import RunOptions
+from tertulia.runtime import MAX_KEY, RunOptions
 from tertulia.server.bodies import Body
 
-MAX_KEY: Final = 255
 _MAX_DIGITS: Final = 18
 """So many fit into 64 bits."""
 _STRATEGIES: Final[Mapping[str, Multitask]] = {"enqueue": "enqueue", "reject": "reject"}
@@ -57,14 +56,11 @@ PARAMETERS: Final = [
 
 def options_of(body: Options, headers: Headers) -> RunOptions:
     """Return the options of a request; where body and header differ, the body counts."""
-    key = headers.get("idempotency-key")
-    if key is not None and not (0 < len(key) <= MAX_KEY and key.isprintable()):
-        raise InvalidInput(f"Idempotency-Key must have 1 to {MAX_KEY} printable characters")
     return RunOptions(
         settings=ModelSettings.parse(body.settings),
         multitask=body.multitask_strategy or _strategy(headers.get("x-multitask-strategy")),
         expected_head=body.expected_head if body.expected_head is not None else _head(headers),
-        idempotency_key=key,
+        idempotency_key=headers.get("idempotency-key"),
     )
 
 

@@ -14,6 +14,7 @@ from tertulia.errors import InvalidInput, InvalidShape, TertuliaError
 from tertulia.events import RunFinished
 from tertulia.ids import AGENT, CONVERSATION, is_id, new_id
 from tertulia.messages import check_text
+from tertulia.runtime import check_alias
 from tertulia.server import exchanges, waiting
 from tertulia.server import tutorial_forms as forms
 from tertulia.server.bodies import Direct, described, read
@@ -27,12 +28,12 @@ _TAGS: Final[list[str | Enum]] = ["agents"]
 _SHOWN_CONVERSATIONS: Final = 100
 
 After = Annotated[
-    str | None, Query(max_length=forms.MAX_ID, description="Where the page begins: see the `Link` header.")
+    str | None, Query(max_length=forms.MAX_NAME, description="Where the page begins: see the `Link` header.")
 ]
 Limit = Annotated[
     int | None, Query(ge=1, le=MAX_LIMIT, description="Rows at most; the whole list if there is none.")
 ]
-Named = Annotated[str, Query(min_length=1, max_length=forms.MAX_ID)]
+Named = Annotated[str, Query(min_length=1, max_length=forms.MAX_NAME)]
 
 
 class Tutorial:
@@ -115,7 +116,7 @@ class Tutorial:
         new = NewConversation(
             id=form.id if form.id is not None and own else new_id(CONVERSATION),
             agent_id=await self._agent_id(form.agent_id),
-            alias=None if own else _alias(form.id),
+            alias=None if own or form.id is None else check_alias(form.id),
         )
         conversation = await self._app.store.conversations.create(DEFAULT_TENANT, new)
         note(request.scope, conversation=conversation.id)
@@ -163,7 +164,7 @@ class Tutorial:
         """
         form = await read(request, forms.Chat)
         ticket = await self._app.runtime.submit(
-            _message(form),
+            form.message,
             conversation=await self._addressed(form),
             options=options_of(form, request.headers),
         )
@@ -219,22 +220,8 @@ def _said(finished: RunFinished) -> str:
     return "\n\n".join(message.text for message in finished.messages if message.role == "assistant")
 
 
-def _message(form: forms.Chat) -> str:
-    if not form.message.strip():
-        raise InvalidInput("message says nothing")
-    return check_text(form.message, what="message")
-
-
 def _number(after: str | None) -> int:
     return 0 if after is None else whole_number(after, what="after")
-
-
-def _alias(given: str | None) -> str | None:
-    if given is None:
-        return None
-    if not given.isprintable() or given != given.strip():
-        raise InvalidInput("id must be printable and neither begin nor end with white space")
-    return check_text(given, what="id")
 
 
 def _shape_text(shape: str | dict[str, object]) -> str:

@@ -5,13 +5,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from tertulia.definitions import MAX_NAME
+from tertulia import definitions
+from tertulia.runtime import MAX_NAME
 from tertulia.server.bodies import Body
 from tertulia.server.options import Options
 
-MAX_ID = 200
-
-Ident = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
+Ident = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 
 
 class CreateAgent(Body):
@@ -24,7 +23,9 @@ class CreateAgent(Body):
         "as an object or as text; empty for plain text."
     )
     instructions: str = Field(description="What it has to heed in every answer.")
-    name: str = Field(default="", max_length=MAX_NAME, description="Unique; one is made up if it is empty.")
+    name: str = Field(
+        default="", max_length=definitions.MAX_NAME, description="Unique; one is made up if it is empty."
+    )
     model: str | None = Field(
         default=None, max_length=500, description="`provider:model`; default: the server's."
     )

@@ -174,6 +174,15 @@ class RunStore(Protocol):
         ...
 
 
+    async def prune(self, *, before: int, limit: int) -> int:
+        """Let go of events stored before a time (microseconds since 1970) and of keys that are over.
+
+        Of each at most ``limit``, of all tenants; messages, runs and steps stay. Returns how many
+        rows are gone.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """Whether a store can be worked with."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from tertulia.conversations import Claimant, Lease, Multitask, NewConversation, Run, RunStatus
+from tertulia.conversations import Claimant, Commit, Lease, Multitask, NewConversation, Run, RunStatus
 from tertulia.errors import ConversationBusy, ConversationMovedOn, HeadMoved, IdempotencyMismatch, LeaseLost
 
 KEY_LIFE_US: Final = 24 * 60 * 60 * 1_000_000
@@ -107,6 +107,18 @@ def check_lease(lease: Lease, *, status: RunStatus | None, epoch: int) -> None:
 def is_held(lease: Lease, *, status: RunStatus | None, epoch: int) -> bool:
     """Whether a lease stands for the run's present epoch and the run has not ended."""
     return status is RunStatus.RUNNING and epoch == lease.epoch
+
+
+def is_repeated(
+    commit: Commit, lease: Lease, *, status: RunStatus | None, epoch: int, is_written: bool
+) -> bool:
+    """Whether this very commit has happened before, its acknowledgement having been lost.
+
+    ``is_written`` says whether the last of its messages is in the log.
+    """
+    if epoch != lease.epoch or (commit.ending is not None and status is not commit.ending.status):
+        return False
+    return is_written if commit.messages else commit.ending is not None
 
 
 def attempt_given_back(attempt: int) -> int:

@@ -8,7 +8,6 @@ import pytest
 
 from tertulia.definitions import ModelSettings
 from tertulia.errors import MissingExtra, ModelError
-from tertulia.llms.asking import ask
 from tertulia.llms.base import LLM, Finished, LLMEvent, Prompt, Shown, TextDelta
 
 REASONS = {"stop", "length", "content_filter", "tool_calls", "unknown"}
@@ -28,7 +27,7 @@ def a_prompt(text: str = "Say hello.") -> Prompt:
 
 async def heard(llm: LLM, prompt: Prompt) -> list[LLMEvent]:
     """Return all that a model says to a prompt."""
-    async with aclosing(ask(llm, prompt)) as events:
+    async with aclosing(llm.stream(prompt)) as events:
         return [event async for event in events]
 
 
@@ -72,7 +71,7 @@ class LLMContract:
         assert all(isinstance(answer[-1], Finished) for answer in answers)
 
     async def test_leaving_early_does_no_harm(self, llm: LLM) -> None:
-        async with aclosing(ask(llm, a_prompt())) as events:
+        async with aclosing(llm.stream(a_prompt())) as events:
             await anext(events)
 
         assert isinstance((await heard(llm, a_prompt()))[-1], Finished)

@@ -122,6 +122,7 @@ def write(room: Room, log: Log, entry: Entry, commit: Commit, *, now: int) -> No
         entry.steps.setdefault(step.path, step)
     for number, message in enumerate(commit.messages, start=log.row.head + 1):
         log.messages.append(_kept(message, number=number, run=entry.run, now=now))
+    room.written.update(message.id for message in commit.messages)
     entry.frames.extend(commit.frames)
     room.jobs.update((job.id, job) for job in commit.jobs if job.id not in room.jobs)
     log.row = replace(

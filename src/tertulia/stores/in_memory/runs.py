@@ -58,12 +58,12 @@ class InMemoryRuns(RunStore):
     @override
     async def renew(self, leases: Sequence[Lease], *, lease_us: int) -> set[str]:
         with self._state.lock:
-            until = self._state.now() + lease_us
-            held = {lease.run_id: self._held(lease) for lease in leases}
-            for entry in held.values():
-                if entry is not None:
+            until, held = self._state.now() + lease_us, set()
+            for lease in leases:
+                if (entry := self._held(lease)) is not None:
                     entry.lease_until = until
-            return {run_id for run_id, entry in held.items() if entry is not None}
+                    held.add(lease.run_id)
+            return held
 
     @override
     async def release(self, leases: Sequence[Lease]) -> None:
@@ -75,18 +75,13 @@ class InMemoryRuns(RunStore):
     @override
     async def commit(self, lease: Lease, commit: Commit, claimant: Claimant | None) -> Committed:
         with self._state.lock:
-            room, now = self._state.rooms[lease.tenant], self._state.now()
+            room = self._state.rooms[lease.tenant]
             entry = room.runs.get(lease.run_id)
-            if entry is None:
+            if entry is not None and _has_happened(room, entry, lease, commit):
+                return Committed(head=room.logs[entry.run.conversation_id].row.head)
+            if (entry := self._held(lease)) is None:
                 raise LeaseLost().in_run(lease.run_id)
-            rules.check_lease(lease, status=entry.run.status, epoch=entry.run.epoch)
-            log = room.logs[entry.run.conversation_id]
-            ledger.write(room, log, entry, commit, now=now)
-            following = None
-            if commit.ending is not None:
-                ledger.end(room, log, entry, commit.ending, now=now)
-                following = _begin_next(log, claimant, now=now)
-            return Committed(head=log.row.head, next=following)
+            return _commit(room, entry, commit, claimant, now=self._state.now())
 
     @override
     async def get(self, tenant: int, run_id: str) -> Run:
@@ -106,6 +101,17 @@ class InMemoryRuns(RunStore):
             stored = sorted(entry.frames, key=attrgetter("first_seq")) if entry else []
             return [frame for frame in stored if frame.last_seq > after]
 
+    @override
+    async def prune(self, *, before: int, limit: int) -> int:
+        with self._state.lock:
+            gone = sum(_forget_keys(room, now=self._state.now()) for room in self._state.rooms.values())
+            entries = (entry for room in self._state.rooms.values() for entry in room.runs.values())
+            old = [e for e in entries if e.frames and (e.run.ended_at or before) < before][:limit]
+            for entry in old:
+                gone += len(entry.frames)
+                entry.frames.clear()
+            return gone
+
     def _held(self, lease: Lease) -> Entry | None:
         """Return the run that this lease still holds and that was not given back."""
         entry = self._state.rooms[lease.tenant].runs.get(lease.run_id)
@@ -120,6 +126,26 @@ def _known(room: Room, run_id: str) -> Entry:
     if entry is None:
         raise NotFound("there is no such run")
     return entry
+
+
+def _commit(room: Room, entry: Entry, commit: Commit, claimant: Claimant | None, *, now: int) -> Committed:
+    log = room.logs[entry.run.conversation_id]
+    ledger.write(room, log, entry, commit, now=now)
+    if commit.ending is None:
+        return Committed(head=log.row.head)
+    ledger.end(room, log, entry, commit.ending, now=now)
+    following = _begin_next(log, claimant, now=now)
+    return Committed(head=log.row.head, next=following)
+
+
+def _has_happened(room: Room, entry: Entry, lease: Lease, commit: Commit) -> bool:
+    return rules.is_repeated(
+        commit,
+        lease,
+        status=entry.run.status,
+        epoch=entry.run.epoch,
+        is_written=bool(commit.messages) and commit.messages[-1].id in room.written,
+    )
 
 
 def _accept(room: Room, submission: Submission, claimant: Claimant | None, *, now: int) -> Accepted:
@@ -202,7 +228,9 @@ def _remember_key(room: Room, scopes: tuple[str, ...], submission: Submission, *
         )
 
 
-def _forget_keys(room: Room, *, now: int) -> None:
-    """Drop what has expired; the oldest stand first."""
+def _forget_keys(room: Room, *, now: int) -> int:
+    """Drop what has expired and say how many that were; the oldest stand first."""
+    known = len(room.keys)
     while room.keys and (oldest := next(iter(room.keys.items())))[1].expires <= now:
         del room.keys[oldest[0]]
+    return known - len(room.keys)

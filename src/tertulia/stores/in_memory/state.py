@@ -79,6 +79,8 @@ class Room:
     of_agent: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Conversations of an agent, in order of creation."""
     runs: dict[str, Entry] = field(default_factory=dict)
+    written: set[str] = field(default_factory=set)
+    """Ids of the messages that runs have written."""
     busy: dict[str, Log] = field(default_factory=dict)
     """Conversations with unfinished runs."""
     keys: dict[tuple[str, str], KnownKey] = field(default_factory=dict)

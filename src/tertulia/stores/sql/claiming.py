@@ -11,7 +11,7 @@ from tertulia.conversations import Claim, Claimant, Lease, RunStatus
 from tertulia.stores import rules
 from tertulia.stores.sql import placing, standing
 from tertulia.stores.sql.rows import RUN_COLUMNS, run_of
-from tertulia.stores.sql.schema import CONVERSATIONS, RUNS
+from tertulia.stores.sql.schema import CONVERSATIONS, HOLDS, RUNS
 from tertulia.stores.sql.statements import Connection, LeaseClock, Statement, listed, places, size_for
 
 _R: Final = RUNS.c
@@ -43,10 +43,15 @@ _GET: Final = Statement(select(*RUN_COLUMNS).where(*_RUN_KEY))
 
 @cache
 def _expired(size: int) -> Statement:
-    """Return the statement that finds runs whose lease has run out, longest ago first."""
+    """Return the statement that finds runs whose lease has run out, longest ago first.
+
+    It walks the index of runs that hold a conversation, which has no more entries than there are
+    runs under way: an index of their leases would have to be written twice a turn.
+    """
     return Statement(
         select(_R.tenant, _R.conversation_id, _R.id)
         .where(
+            HOLDS,
             _R.status == literal_column("'running'"),
             _R.lease_until < LeaseClock(),
             _R.performer.in_(places(size, prefix="performer")),

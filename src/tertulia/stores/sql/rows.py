@@ -1,7 +1,6 @@
 """Between rows and the data that the rest of the house works with."""
 
 from collections.abc import Mapping
-from dataclasses import astuple
 from typing import Any
 
 import orjson
@@ -228,7 +227,17 @@ def step_params(lease: Lease, step: Step, *, output: str | None) -> dict[str, An
 
 def encode_usage(usage: Usage) -> str | None:
     """Return usage as a short JSON list; None for nothing."""
-    return None if usage == Usage() else orjson.dumps(astuple(usage)).decode()
+    return None if usage == Usage() else orjson.dumps(_listed(usage)).decode()
+
+
+def _listed(usage: Usage) -> list[int]:
+    return [
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cached_tokens,
+        usage.model_calls,
+        usage.wasted_calls,
+    ]
 
 
 def decode_usage(kept: str | None) -> Usage:

@@ -21,8 +21,9 @@ from tertulia.conversations import (
     Submission,
 )
 from tertulia.errors import NotFound
+from tertulia.messages import now_us
 from tertulia.stores.base import RunStore
-from tertulia.stores.sql import accepting, claiming, committing
+from tertulia.stores.sql import accepting, claiming, committing, pruning
 from tertulia.stores.sql.database import Database
 from tertulia.stores.sql.rows import RUN_COLUMNS, STEP_COLUMNS, run_of, step_of
 from tertulia.stores.sql.schema import FRAMES, RUNS, STEPS
@@ -116,6 +117,10 @@ class SqlRuns(RunStore):
     async def frames(self, tenant: int, run_id: str, *, after: int = -1) -> list[Frame]:
         rows = await self._all(_FRAMES, tenant, run_id, after=after)
         return [Frame(first_seq=first, last_seq=last, data=data) for first, last, data in rows]
+
+    @override
+    async def prune(self, *, before: int, limit: int) -> int:
+        return await self._database.write(partial(pruning.prune, before=before, now=now_us(), limit=limit))
 
     async def _all(self, statement: Statement, tenant: int, run_id: str, **more: Any) -> Sequence[Row]:
         params = {"tenant": tenant, "run": ids.to_bytes(run_id), **more}

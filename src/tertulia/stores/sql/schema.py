@@ -157,7 +157,8 @@ MESSAGES: Final = _table(
     key=("tenant", "conversation_id", "number"),
 )
 
-_HOLDS: Final = "status IN ('running', 'waiting')"
+HOLDS: Final = text("status IN ('running', 'waiting')")
+"""Of runs: that they hold their conversation."""
 
 RUNS: Final = _table(
     "runs",
@@ -191,22 +192,17 @@ RUNS: Final = _table(
         "tenant",
         "conversation_id",
         unique=True,
-        sqlite_where=text(_HOLDS),
-        postgresql_where=text(_HOLDS),
+        sqlite_where=HOLDS,
+        postgresql_where=HOLDS,
     ),
     Index(
         "ix_runs_queued",
         "tenant",
         "conversation_id",
+        "status",  # The same in every entry: it makes SQLite prefer this index to that of n.
         "n",
         sqlite_where=text("status = 'queued'"),
         postgresql_where=text("status = 'queued'"),
-    ),
-    Index(
-        "ix_runs_lease",
-        "lease_until",
-        sqlite_where=text("status = 'running'"),
-        postgresql_where=text("status = 'running'"),
     ),
     key=("tenant", "id"),
 )
@@ -236,7 +232,6 @@ FRAMES: Final = _table(
     _need("epoch", Integer),
     _need("data", Text),
     _need("created_at", BigInteger),
-    Index("ix_frames_created", "created_at"),
     key=("tenant", "run_id", "first_seq"),
 )
 

@@ -174,8 +174,11 @@ async def found(db: Connection, tenant: int, conversation: str) -> Conversation 
 
 async def existing(db: Connection, tenant: int, named: str | NewConversation) -> str | None:
     """Return the id of the conversation that a request names, if it is there already."""
-    name = named if isinstance(named, str) else named.alias or named.id
-    conversation = await found(db, tenant, name)
+    names = (named,) if isinstance(named, str) else (named.alias, named.id)
+    conversation = None
+    for name in names:
+        if conversation is None and name is not None:
+            conversation = await found(db, tenant, name)
     if conversation is None:
         return None
     if not isinstance(named, str) and conversation.agent_id != named.agent_id:

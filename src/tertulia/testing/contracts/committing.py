@@ -263,6 +263,39 @@ class CommitContract:
 
         await _refused(store, replace(claim.lease, run_id=waiting.run.id, epoch=0))
 
+    async def test_who_has_given_a_run_back_writes_nothing(self, store: Store) -> None:
+        claim = await a_claimed_run(store, a_submission(await a_conversation(store)))
+        await store.runs.release([claim.lease])
+
+        await _refused(store, claim.lease)
+
+    @pytest.mark.parametrize("ending", [None, COMPLETED, FAILED])
+    async def test_commit_that_comes_again_is_written_once(self, store: Store, ending: Ending | None) -> None:
+        conversation, claimant = await a_conversation(store), a_claimant()
+        claim = await a_claimed_run(store, a_submission(conversation, "U1"), claimant=claimant)
+        await a_queued_run(store, a_submission(conversation, "U2"))
+        commit = Commit(messages=(an_answer("A1"),), tokens=5, steps=(a_step(),), ending=ending)
+
+        first = await store.runs.commit(claim.lease, commit, None)
+        run = await store.runs.get(TENANT, claim.run.id)
+        again = await store.runs.commit(claim.lease, commit, claimant)
+
+        assert (first.head, again.head, again.next) == (2, 2, None)
+        assert await store.runs.get(TENANT, claim.run.id) == run
+        assert await all_texts(store, conversation) == ["U1", "A1"]
+        assert (await store.conversations.get(TENANT, conversation.id)).tokens == 15
+
+    async def test_ending_that_comes_again_is_no_loss(self, store: Store) -> None:
+        claim = await a_claimed_run(store, a_submission(await a_conversation(store)))
+        await store.runs.commit(claim.lease, Commit(ending=FAILED), None)
+        before = await store.runs.get(TENANT, claim.run.id)
+
+        await store.runs.commit(claim.lease, Commit(ending=FAILED), None)
+        with pytest.raises(LeaseLost):
+            await store.runs.commit(claim.lease, Commit(ending=COMPLETED), None)
+
+        assert await store.runs.get(TENANT, claim.run.id) == before
+
     async def test_lease_that_ran_out_holds_until_it_is_taken(self, store: Store) -> None:
         conversation = await a_conversation(store)
         claim = await a_claimed_run(

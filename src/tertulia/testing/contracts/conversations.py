@@ -1,6 +1,7 @@
 """What every store does with conversations and their messages, apart from how they grow."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -69,6 +70,15 @@ class ConversationContract:
         assert await store.conversations.create(TENANT, by_id) == made
         assert await a_conversation(store, agent, alias="mine") == named
         assert await store.conversations.page(TENANT, agent.id) == [made, named]
+
+    async def test_conversation_that_is_there_gets_no_other_name(self, store: Store) -> None:
+        agent = await an_agent(store)
+        made = await a_conversation(store, agent)
+        renamed = replace(a_new_conversation(agent, alias="late", agent_version=9), id=made.id)
+
+        assert await store.conversations.create(TENANT, renamed) == made
+        with pytest.raises(NotFound):
+            await store.conversations.get(TENANT, "late")
 
     async def test_of_many_who_create_an_alias_at_once_all_get_the_same(self, store: Store) -> None:
         agent = await an_agent(store)

@@ -97,7 +97,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant", "run_id", "first_seq", name=op.f("pk_frames")),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_frames_created", "frames", ["created_at"], unique=False)
     op.create_table(
         "idempotency",
         sa.Column("tenant", sa.Integer(), nullable=False),
@@ -184,17 +183,9 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(
-        "ix_runs_lease",
-        "runs",
-        ["lease_until"],
-        unique=False,
-        sqlite_where=sa.text("status = 'running'"),
-        postgresql_where=sa.text("status = 'running'"),
-    )
-    op.create_index(
         "ix_runs_queued",
         "runs",
-        ["tenant", "conversation_id", "n"],
+        ["tenant", "conversation_id", "status", "n"],
         unique=False,
         sqlite_where=sa.text("status = 'queued'"),
         postgresql_where=sa.text("status = 'queued'"),
@@ -245,6 +236,8 @@ def upgrade() -> None:
         sa.UniqueConstraint("name"),
         sqlite_with_rowid=False,
     )
+    tenants = sa.table("tenants", sa.column("id"), sa.column("name"), sa.column("created_at"))
+    op.bulk_insert(tenants, [{"id": 0, "name": "default", "created_at": 0}])
 
 
 def downgrade() -> None:
@@ -266,12 +259,6 @@ def downgrade() -> None:
         sqlite_where=sa.text("status = 'queued'"),
         postgresql_where=sa.text("status = 'queued'"),
     )
-    op.drop_index(
-        "ix_runs_lease",
-        table_name="runs",
-        sqlite_where=sa.text("status = 'running'"),
-        postgresql_where=sa.text("status = 'running'"),
-    )
     op.drop_table("runs")
     op.drop_index("uq_messages_id", table_name="messages")
     op.drop_table("messages")
@@ -284,7 +271,6 @@ def downgrade() -> None:
     op.drop_table("jobs")
     op.drop_index("ix_idempotency_expires", table_name="idempotency")
     op.drop_table("idempotency")
-    op.drop_index("ix_frames_created", table_name="frames")
     op.drop_table("frames")
     op.drop_index(
         "ix_conversations_user",

@@ -1,0 +1,1 @@
+"""What Tertulia costs: the benchmarks, each a command that prints a table."""

@@ -1,0 +1,278 @@
+"""Checks what a database holds against what was promised, from plain rows.
+
+A *history* is what stands in the database, a *witness* what was seen from outside meanwhile. The
+checks know nothing of the engine or the stores, so that a fault of theirs cannot hide in them.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final
+
+QUEUED: Final = "queued"
+COMPLETED: Final = "completed"
+_HOLDING: Final = frozenset({"running", "waiting"})
+_TERMINAL: Final = frozenset({COMPLETED, "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationRow:
+    """A conversation as its row tells it; ids are plain hexadecimal digits here and below."""
+
+    id: str
+    head: int
+    next_run: int
+    holder: str | None = None
+    queued: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRow:
+    """A message of a log."""
+
+    conversation_id: str
+    number: int
+    id: str
+    run_id: str | None
+    turn: int
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """A run; times are microseconds since 1970."""
+
+    id: str
+    conversation_id: str
+    n: int
+    status: str
+    epoch: int
+    input_message_id: str
+    input_number: int
+    last_number: int
+    created_at: int
+    ended_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What a database holds."""
+
+    conversations: Sequence[ConversationRow] = ()
+    messages: Sequence[MessageRow] = ()
+    runs: Sequence[RunRow] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """A request that was made, however often it was sent under its key."""
+
+    conversation_id: str
+    text: str
+    answer: str | None = None
+    """What came back; ``None`` if nothing did."""
+    is_acknowledged: bool = False
+    """Whether we were told that the message is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crash:
+    """A process that ended, some time between two moments (microseconds since 1970)."""
+
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witness:
+    """What was seen from outside."""
+
+    said: Sequence[Said] | None = None
+    """Every request that was made; ``None`` if nobody took note."""
+    calls: Mapping[str, int] | None = None
+    """Calls of a model that never fails, by the text that they were to answer; ``None`` if not counted."""
+    crashes: Sequence[Crash] = ()
+    is_quiet: bool = False
+    """Whether everything has had the time to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that was broken."""
+
+    rule: str
+    detail: str
+
+
+def check(history: History, witness: Witness | None = None) -> list[Violation]:
+    """Return every violation of the promises; an empty list is what one hopes for."""
+    seen = witness or Witness()
+    found = []
+    for log in _logs(history):
+        found += [*_numbers(log), *_order(log), *_ends(log, is_quiet=seen.is_quiet), *_queue(log)]
+    found += _strays(history)
+    if seen.said is not None:
+        found += _kept(history, seen.said)
+    if seen.calls is not None:
+        found += _paid(history, seen.calls, seen.crashes)
+    return found
+
+
+@dataclass(slots=True)
+class _Log:
+    """A conversation with what belongs to it: messages by number, runs by acceptance."""
+
+    row: ConversationRow
+    messages: list[MessageRow] = field(default_factory=list)
+    runs: list[RunRow] = field(default_factory=list)
+
+
+def _logs(history: History) -> list[_Log]:
+    logs = {row.id: _Log(row) for row in history.conversations}
+    for message in sorted(history.messages, key=lambda each: each.number):
+        if message.conversation_id in logs:
+            logs[message.conversation_id].messages.append(message)
+    for run in sorted(history.runs, key=lambda each: each.n):
+        if run.conversation_id in logs:
+            logs[run.conversation_id].runs.append(run)
+    return list(logs.values())
+
+
+def _numbers(log: _Log) -> Iterator[Violation]:
+    """Messages and runs are numbered from 1 without gap or double."""
+    numbers = [message.number for message in log.messages]
+    if numbers != list(range(1, log.row.head + 1)):
+        yield Violation("numbers", f"{log.row.id}: head {log.row.head}, but numbers {numbers}")
+    places = [run.n for run in log.runs]
+    if places != list(range(1, log.row.next_run)):
+        yield Violation("acceptance", f"{log.row.id}: next run {log.row.next_run}, but runs {places}")
+
+
+def _order(log: _Log) -> Iterator[Violation]:
+    """The messages of a run stand together, and those of runs in the order of their acceptance."""
+    known = {run.id for run in log.runs}
+    for message in log.messages:
+        if message.run_id not in known:
+            yield Violation("order", f"{log.row.id}: message {message.number} belongs to no run")
+    blocks = [(run, _block(log, run)) for run in log.runs if run.input_number]
+    for run, numbers in blocks:
+        if numbers != list(range(numbers[0], numbers[-1] + 1)) or numbers[0] != run.input_number:
+            yield Violation("order", f"run {run.id}: input {run.input_number}, messages at {numbers}")
+    for (one, before), (other, after) in pairwise(blocks):
+        is_again = one.input_message_id == other.input_message_id and before == after[:1]
+        if before[-1] >= after[0] and not is_again:
+            yield Violation("order", f"runs {one.n} and {other.n} of {log.row.id} interleave")
+    yield from _overtaking(log)
+
+
+def _block(log: _Log, run: RunRow) -> list[int]:
+    """Return the numbers of a run's messages, the one that it answers among them."""
+    return sorted({run.input_number} | {each.number for each in log.messages if each.run_id == run.id})
+
+
+def _overtaking(log: _Log) -> Iterator[Violation]:
+    """No run begins while one that was accepted earlier still waits."""
+    has_waited = None
+    for run in log.runs:
+        if run.status == QUEUED:
+            has_waited = has_waited or run
+        elif has_waited is not None:
+            yield Violation("order", f"run {run.n} of {log.row.id} has overtaken run {has_waited.n}")
+
+
+def _ends(log: _Log, *, is_quiet: bool) -> Iterator[Violation]:
+    """Runs end, once, with an answer if they are completed."""
+    by_run = defaultdict(list)
+    for message in log.messages:
+        if message.role != "user":
+            by_run[message.run_id].append(message)
+    for run in log.runs:
+        answers = by_run[run.id]
+        if is_quiet and run.status not in _TERMINAL:
+            yield Violation("end", f"run {run.id} is {run.status}")
+        if run.status == COMPLETED and not answers:
+            yield Violation("answer", f"run {run.id} is completed without an answer")
+        if run.last_number != max((each.number for each in answers), default=0):
+            yield Violation("answer", f"run {run.id}: last number {run.last_number} is not that of its last")
+        if any(count > 1 for count in Counter(each.turn for each in answers).values()):
+            yield Violation("once", f"run {run.id} has said one turn twice")
+
+
+def _queue(log: _Log) -> Iterator[Violation]:
+    """What a conversation notes of its runs is so."""
+    holders = [run.id for run in log.runs if run.status in _HOLDING]
+    if len(holders) > 1:
+        yield Violation("holder", f"{log.row.id} is held by {len(holders)} runs")
+    if holders[:1] != ([] if log.row.holder is None else [log.row.holder]):
+        yield Violation("holder", f"{log.row.id} notes {log.row.holder}, but is held by {holders}")
+    queued = sum(run.status == QUEUED for run in log.runs)
+    if queued != log.row.queued:
+        yield Violation("queue", f"{log.row.id} notes {log.row.queued} queued runs, but there are {queued}")
+
+
+def _strays(history: History) -> Iterator[Violation]:
+    """Everything belongs to a conversation, and no message stands in two places."""
+    known = {row.id for row in history.conversations}
+    owned = [(row.id, row.conversation_id) for row in history.messages]
+    owned += [(row.id, row.conversation_id) for row in history.runs]
+    for ident, conversation in owned:
+        if conversation not in known:
+            yield Violation("stray", f"{ident} belongs to no conversation")
+    for ident, count in Counter(message.id for message in history.messages).items():
+        if count > 1:
+            yield Violation("once", f"message {ident} stands in {count} places")
+    kept = {message.id for message in history.messages}
+    for run in history.runs:
+        if run.input_number and run.input_message_id not in kept:
+            yield Violation("kept", f"the message of run {run.id} is gone")
+
+
+def _kept(history: History, said: Sequence[Said]) -> Iterator[Violation]:
+    """What was acknowledged is there, exactly once; what was not is there at most once."""
+    asked = Counter((each.conversation_id, each.text) for each in said)
+    acknowledged = Counter((each.conversation_id, each.text) for each in said if each.is_acknowledged)
+    kept = Counter((each.conversation_id, each.text) for each in history.messages if each.role == "user")
+    for which in asked | kept:
+        if kept[which] < acknowledged[which]:
+            yield Violation("kept", f"{which}: acknowledged {acknowledged[which]}, kept {kept[which]}")
+        if kept[which] > asked[which]:
+            yield Violation("once", f"{which}: asked {asked[which]}, kept {kept[which]}")
+    answers = _answers(history)
+    for each in said:
+        if each.answer is not None and each.answer not in answers[each.conversation_id, each.text]:
+            yield Violation("answer", f"{each.text!r} was answered otherwise than the log tells")
+
+
+def _answers(history: History) -> dict[tuple[str, str], list[str]]:
+    """Return what was answered to every message of a user."""
+    asked = {each.id: each for each in history.messages if each.role == "user"}
+    by_run = defaultdict(list)
+    for message in sorted(history.messages, key=lambda each: each.number):
+        if message.role != "user":
+            by_run[message.run_id].append(message.text)
+    found = defaultdict(list)
+    for run in history.runs:
+        question = asked.get(run.input_message_id)
+        if question is not None and by_run[run.id]:
+            found[question.conversation_id, question.text].append("\n\n".join(by_run[run.id]))
+    return found
+
+
+def _paid(history: History, calls: Mapping[str, int], crashes: Sequence[Crash]) -> Iterator[Violation]:
+    """A model is asked once for every message, and once more at most for every crash on the way."""
+    texts = {each.id: each.text for each in history.messages if each.role == "user"}
+    least, most = Counter[str](), Counter[str]()
+    for run in history.runs:
+        if (text := texts.get(run.input_message_id)) is not None:
+            least[text] += run.status == COMPLETED
+            most[text] += 1 + sum(_hits(crash, run) for crash in crashes)
+    for text in {*texts.values(), *calls}:
+        if not least[text] <= calls.get(text, 0) <= most[text]:
+            told = f"{text!r}: {calls.get(text, 0)} calls, expected {least[text]} to {most[text]}"
+            yield Violation("paid", told)
+
+
+def _hits(crash: Crash, run: RunRow) -> bool:
+    return run.created_at <= crash.end and (run.ended_at is None or crash.begin <= run.ended_at)

@@ -1,0 +1,119 @@
+"""The server as a process: it starts, it answers, it stops in order, and another one goes on."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+
+import tertulia
+from tertulia.testing.fake_openai import FakeOpenAI
+from tests.server.doing import a_conversation, messages, say, until
+
+
+@asynccontextmanager
+async def served(cwd: Path, **env: str) -> AsyncIterator[tuple[Process, httpx2.AsyncClient]]:
+    """Serve in a process of its own on a free port."""
+    usual = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(tertulia.__file__).parents[1])}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tertulia", "serve", "--port", "0"), cwd=cwd, env=usual | env, stderr=PIPE
+    )
+    try:
+        address = await announced(process)
+        async with httpx2.AsyncClient(base_url=address, timeout=30) as client:
+            yield process, client
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def announced(process: Process) -> str:
+    assert process.stderr is not None
+    async for line in process.stderr:
+        told = json.loads(line)
+        if told["event"] == "serving":
+            return str(told["address"])
+    raise AssertionError("it ended before it served")
+
+
+async def test_it_serves_until_it_is_asked_to_stop(tmp_path: Path) -> None:
+    async with served(tmp_path, TERTULIA_MODEL="scripted:echo") as (process, client):
+        conversation = await a_conversation(client)
+        answer = await say(client, conversation, "hello")
+        process.send_signal(signal.SIGTERM)
+        _, log = await process.communicate()
+
+    assert answer.json()["response"] == "hello"
+    assert process.returncode in {0, -signal.SIGTERM}
+    assert b"Traceback" not in log
+    assert b"hello" not in log
+
+
+async def test_another_process_goes_on_after_a_kill(tmp_path: Path) -> None:
+    async with FakeOpenAI() as model:
+        env = {
+            "OPENAI_BASE_URL": model.base_url,
+            "OPENAI_API_KEY": "sk-test",
+            "TERTULIA_MODEL": "openai-chat:fake",
+            "TERTULIA_LEASE_SECONDS": "0.5",
+        }
+        model.fault("hang")
+        async with served(tmp_path, **env) as (process, client):
+            conversation = await a_conversation(client)
+            asking = asyncio.create_task(say(client, conversation, "one [[", key="k"))
+            await until(lambda: model.open == 1)
+            process.kill()
+            await asyncio.gather(asking, return_exceptions=True)
+
+        async with served(tmp_path, **env) as (_, client):
+            again = await say(client, conversation, "one [[", key="k")
+            said = await messages(client, conversation)
+
+    assert again.json()["response"].startswith("m=1 ")
+    assert [one["user_message"] for one in said] == ["one [["]
+
+
+async def test_who_waits_when_it_stops_is_told_that_the_message_is_kept(tmp_path: Path) -> None:
+    async with FakeOpenAI() as model:
+        env = {
+            "OPENAI_BASE_URL": model.base_url,
+            "OPENAI_API_KEY": "sk-test",
+            "TERTULIA_MODEL": "openai-chat:fake",
+            "TERTULIA_SHUTDOWN_SECONDS": "0",
+        }
+        model.fault("hang")
+        async with served(tmp_path, **env) as (process, client):
+            conversation = await a_conversation(client)
+            asking = asyncio.create_task(say(client, conversation, "one [["))
+            await until(lambda: model.open == 1)
+            process.send_signal(signal.SIGTERM)
+            told = await asking
+            await process.communicate()
+
+    assert told.status_code == 503
+    assert told.headers["x-should-retry"] == "false"
+    assert told.json()["run_id"].startswith("run_")
+
+
+async def test_a_database_that_cannot_be_opened_is_told_in_one_line(tmp_path: Path) -> None:
+    url = "postgresql://nobody@127.0.0.1:1/nothing"
+    usual = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(tertulia.__file__).parents[1])}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tertulia", "serve", "--port", "0"),
+        cwd=tmp_path,
+        env=usual | {"TERTULIA_DATABASE_URL": url},
+        stderr=PIPE,
+    )
+
+    _, log = await process.communicate()
+
+    assert process.returncode == 3
+    assert b"Traceback" not in log
+    assert b"serving" not in log

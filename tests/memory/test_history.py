@@ -1,0 +1,169 @@
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typing_extensions import override
+
+from tertulia.conversations import Conversation
+from tertulia.errors import ContextTooLong
+from tertulia.llms.base import Shown
+from tertulia.memory.history import LogHistory, tokens_of
+from tertulia.messages import Flag, Message, text_content
+from tertulia.stores.base import ConversationStore
+from tertulia.stores.in_memory import InMemoryStore
+
+
+class ALog(ConversationStore):
+    """A conversation that only remembers what is said, and counts how often it is read."""
+
+    def __init__(self) -> None:
+        self.messages_said: list[Message] = []
+        self.reads = 0
+        self.version = 1
+
+    def say(self, text: str, *, role: str = "user", flags: Flag = Flag.NONE) -> Message:
+        message = Message(
+            id=f"msg_{len(self.messages_said)}",
+            role="user" if role == "user" else "assistant",
+            content=text_content(text),
+            number=len(self.messages_said) + 1,
+            flags=flags,
+        )
+        self.messages_said.append(message)
+        return message
+
+    @property
+    def row(self) -> Conversation:
+        return Conversation(
+            tenant=0,
+            id="conv",
+            agent_id="agent",
+            head=len(self.messages_said),
+            tokens=sum(tokens_of(m.text) for m in self.messages_said),
+            version=self.version,
+        )
+
+    @override
+    async def recent(self, tenant: int, conversation_id: str, *, upto: int, limit: int) -> list[Message]:
+        self.reads += 1
+        return self.messages_said[:upto][::-1][:limit]
+
+
+def _texts(shown: Sequence[Shown]) -> list[str]:
+    return [message.text for message in shown]
+
+
+async def test_short_log_is_shown_whole() -> None:
+    log = ALog()
+    log.say("one"), log.say("two", role="assistant")
+    newest = log.say("three")
+
+    shown = await LogHistory(log).show(log.row, newest=(newest,), budget=1000)
+
+    assert [(message.role, message.text) for message in shown] == [
+        ("user", "one"),
+        ("assistant", "two"),
+        ("user", "three"),
+    ]
+
+
+async def test_next_turn_reads_nothing_and_encodes_nothing_again() -> None:
+    log = ALog()
+    history = LogHistory(log)
+    log.say("zero")
+    first = await history.show(log.row, newest=(), budget=1000)
+    reads = log.reads
+
+    newest = (log.say("one", role="assistant"), log.say("two"))
+    shown = await history.show(log.row, newest=newest, budget=1000)
+
+    assert log.reads == reads
+    assert _texts(shown) == ["zero", "one", "two"]
+    assert shown[0] is first[0]
+
+
+async def test_log_that_went_on_elsewhere_is_read_again() -> None:
+    log = ALog()
+    history = LogHistory(log)
+    log.say("zero")
+    await history.show(log.row, newest=(), budget=1000)
+
+    log.say("said on another replica", role="assistant")
+    log.say("and answered there")
+    newest = (log.say("here again"),)
+    shown = await history.show(log.row, newest=newest, budget=1000)
+
+    assert _texts(shown) == [message.text for message in log.messages_said]
+
+
+async def test_change_of_what_was_written_is_seen() -> None:
+    log = ALog()
+    history = LogHistory(log)
+    log.say("secret")
+    await history.show(log.row, newest=(), budget=1000)
+
+    log.messages_said[0] = replace(log.messages_said[0], flags=Flag.WITHDRAWN)
+    log.version += 1
+    newest = (log.say("next"),)
+    shown = await history.show(log.row, newest=newest, budget=1000)
+
+    assert _texts(shown) == ["next"]
+
+
+async def test_message_longer_than_the_window_says_what_to_do() -> None:
+    log = ALog()
+    newest = log.say("word " * 1000)
+
+    with pytest.raises(ContextTooLong, match="TERTULIA_CONTEXT_TOKENS"):
+        await LogHistory(log).show(log.row, newest=(newest,), budget=100)
+
+
+async def test_what_is_kept_is_bounded() -> None:
+    log = ALog()
+    history = LogHistory(log, cache_bytes=10_000)
+    newest = log.say("x" * 3000)
+
+    for number in range(20):
+        row = replace(log.row, id=f"conv_{number}")
+        await history.show(row, newest=(newest,), budget=10_000)
+    reads = log.reads
+    await history.show(replace(log.row, id="conv_19"), newest=(newest,), budget=10_000)
+    await history.show(replace(log.row, id="conv_0"), newest=(newest,), budget=10_000)
+
+    assert log.reads == reads + 1
+
+
+@given(
+    sizes=st.lists(st.integers(1, 200), min_size=1, max_size=60),
+    budget=st.integers(210, 600),
+    forget_at=st.sets(st.integers(0, 60)),
+)
+async def test_kept_and_reread_histories_are_the_same(
+    sizes: list[int], budget: int, forget_at: set[int]
+) -> None:
+    log = ALog()
+    history = LogHistory(log)
+
+    for turn, size in enumerate(sizes):
+        newest = [log.say(f"answer {turn} " + "b " * (size // 3), role="assistant")] if turn else []
+        newest.append(log.say(f"question {turn} " + "a " * (size // 3)))
+        if turn in forget_at:
+            history = LogHistory(log)
+        kept = await history.show(log.row, newest=newest, budget=budget)
+        fresh = await LogHistory(log).show(log.row, newest=(), budget=budget)
+
+        assert kept == fresh
+        assert kept[0].role == "user"
+        assert kept[-1].text == log.messages_said[-1].text
+        assert sum(tokens_of(message.text) for message in kept) <= budget
+        assert _texts(kept) == [m.text for m in log.messages_said][-len(kept) :]
+
+
+async def test_works_on_a_real_store() -> None:
+    store = InMemoryStore()
+
+    with pytest.raises(ContextTooLong):
+        row = Conversation(tenant=0, id="conv", agent_id="agent", tokens=500)
+        await LogHistory(store.conversations).show(row, newest=(), budget=100)

@@ -1,0 +1,77 @@
+"""A service of its own for every test, in front of a model that does as it is told."""
+
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from io import StringIO
+from typing import Any, TypeAlias
+
+import httpx2
+import pytest
+import structlog
+
+from tertulia.app import App
+from tertulia.server import logs
+from tertulia.server.factory import create_app
+from tertulia.settings import Settings
+from tertulia.testing.fake_openai import FakeOpenAI
+
+Open: TypeAlias = Callable[..., Awaitable[httpx2.AsyncClient]]
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    """Serve with these settings, in process."""
+    api = create_app(App(settings))
+    transport = httpx2.ASGITransport(api, raise_app_exceptions=False)
+    async with (
+        api.router.lifespan_context(api),
+        httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=30) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
+    """Log as the service does; returns what was written."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    written = StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    logging.root.handlers.clear()  # so that they are not closed
+    logs.configure("info")
+    yield written.getvalue
+    structlog.reset_defaults()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+@pytest.fixture
+async def model(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeOpenAI]:
+    """The model that answers; its replies begin with the number of ``[[`` that it was shown."""
+    async with FakeOpenAI(reply_chars=20) as fake:
+        monkeypatch.setenv("OPENAI_BASE_URL", fake.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+        yield fake
+
+
+@pytest.fixture
+async def open_service(model: FakeOpenAI) -> AsyncIterator[Open]:
+    """Open services with settings of the test's own."""
+    async with AsyncExitStack() as stack:
+
+        async def opened(**chosen: Any) -> httpx2.AsyncClient:
+            usual: dict[str, Any] = {
+                "database_url": "memory://",
+                "model": "openai-chat:fake",
+                "shutdown_seconds": 0,
+            }
+            return await stack.enter_async_context(serving(Settings(**{**usual, **chosen})))
+
+        yield opened
+
+
+@pytest.fixture
+async def service(open_service: Open) -> httpx2.AsyncClient:
+    """A client of a service with nothing in it."""
+    return await open_service()

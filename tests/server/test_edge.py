@@ -1,0 +1,158 @@
+"""What stands around every request: limits, headers, errors that nobody expected."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import httpx2
+import pytest
+from fastapi import Request
+
+from tertulia import errors
+from tertulia.app import App
+from tertulia.server.errors import STATUSES, TUTORIAL_STATUSES, respond
+from tertulia.server.factory import create_app
+from tertulia.settings import Settings
+from tests.server.conftest import Open
+
+JSON = {"content-type": "application/json"}
+
+
+def every(family: type[errors.TertuliaError]) -> Iterator[type[errors.TertuliaError]]:
+    yield family
+    for child in family.__subclasses__():
+        yield from every(child)
+
+
+async def in_pieces(size: int) -> AsyncIterator[bytes]:
+    for _ in range(size // 1000):
+        yield b" " * 1000
+
+
+@pytest.mark.parametrize("kind", list(every(errors.TertuliaError)), ids=lambda kind: kind.code)
+def test_every_error_has_its_status_and_its_words(kind: type[errors.TertuliaError]) -> None:
+    response = respond(kind("what is wrong").in_run("run_1"))
+
+    assert 400 <= response.status_code < 600
+    assert response.headers["x-should-retry"] == "false"
+    for told in (f'"code":"{kind.code}"', '"detail":"what is wrong"', '"run_id":"run_1"', '"title":"'):
+        assert told in bytes(response.body).decode()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "on_tutorial"),
+    [
+        (errors.UnknownModel(), 422, 422),
+        (errors.NotFound(), 404, 404),
+        (errors.ConversationMovedOn(), 409, 409),
+        (errors.HeadMoved(), 412, 412),
+        (errors.IdempotencyMismatch(), 422, 422),
+        (errors.ModelBusy(), 503, 502),
+        (errors.ModelTimeout(), 504, 504),
+        (errors.ModelRefused(), 502, 502),
+        (errors.ContextTooLong(), 422, 422),
+        (errors.ShapeMismatch(), 502, 502),
+        (errors.StoreBusy(), 503, 503),
+        (errors.StoreUnavailable(), 503, 503),
+        (errors.LeaseLost(), 500, 500),
+        (errors.RunCancelled(), 409, 409),
+        (errors.MissingExtra(), 503, 503),
+    ],
+    ids=lambda value: value.code if isinstance(value, errors.TertuliaError) else str(value),
+)
+def test_the_nearest_family_decides(error: errors.TertuliaError, status: int, on_tutorial: int) -> None:
+    assert respond(error, statuses=STATUSES).status_code == status
+    assert respond(error, statuses=TUTORIAL_STATUSES).status_code == on_tutorial
+
+
+def test_who_is_busy_says_when_to_come_back() -> None:
+    assert respond(errors.StoreBusy()).headers["retry-after"] == "1"
+    assert respond(errors.ModelBusy(retry_after=2.2)).headers["retry-after"] == "3"
+    assert "retry-after" not in respond(errors.ModelRefused()).headers
+
+
+@pytest.mark.parametrize("content", [b" " * 3000, in_pieces(3000)], ids=["with length", "in pieces"])
+async def test_a_large_body_is_refused(open_service: Open, content: bytes | AsyncIterator[bytes]) -> None:
+    service = await open_service(max_body_bytes=2000)
+
+    response = await service.post("/agents/chat-agent", content=content, headers=JSON)
+
+    assert response.status_code == 413
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "2000" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("content", [b" " * 2000, in_pieces(2000)], ids=["with length", "in pieces"])
+async def test_a_body_that_just_fits_is_read(
+    open_service: Open, content: bytes | AsyncIterator[bytes]
+) -> None:
+    service = await open_service(max_body_bytes=2000)
+
+    response = await service.post("/agents/chat-agent", content=content, headers=JSON)
+
+    assert response.status_code == 422
+
+
+async def test_compressed_bodies_are_refused(service: httpx2.AsyncClient) -> None:
+    headers = JSON | {"content-encoding": "gzip"}
+
+    response = await service.post("/agents/chat-agent", content=b"x", headers=headers)
+
+    assert response.status_code == 415
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8000", ""]
+)
+async def test_requests_for_other_hosts_are_refused(service: httpx2.AsyncClient, host: str) -> None:
+    response = await service.get("/agents/get-agents", headers={"host": host})
+
+    assert response.status_code == 421
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "[::1]:8000", "app.localhost:80"])
+async def test_requests_for_this_machine_are_answered(service: httpx2.AsyncClient, host: str) -> None:
+    assert (await service.get("/agents/get-agents", headers={"host": host})).status_code == 200
+
+
+async def test_who_takes_the_risk_is_asked_under_any_name(open_service: Open) -> None:
+    service = await open_service(auth="none-at-my-own-risk", host="0.0.0.0")  # noqa: S104 - what is tested
+
+    assert (await service.get("/livez", headers={"host": "chat.example"})).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/agents/get-agents", "/nowhere"])
+async def test_every_response_is_hardened(service: httpx2.AsyncClient, path: str) -> None:
+    headers = (await service.get(path, headers={"accept": "text/html"})).headers
+
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+
+
+async def test_the_routers_errors_are_problems_too(service: httpx2.AsyncClient) -> None:
+    response = await service.delete("/agents/get-agents")
+
+    assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
+    assert response.headers["allow"] == "GET"
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+async def test_the_unexpected_shows_nothing_and_is_found_in_the_log(
+    log: Callable[[], str],
+) -> None:
+    api = create_app(App(Settings(database_url="memory://")))
+
+    async def broken(request: Request) -> None:
+        raise ZeroDivisionError("a secret")
+
+    api.add_api_route("/broken", broken)
+    transport = httpx2.ASGITransport(api)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        response = await client.get("/broken")
+
+    written = log()
+    assert response.status_code == 500
+    assert response.json()["error_id"] in written
+    assert "ZeroDivisionError" in written
+    assert "test_edge.py" in written
+    assert "secret" not in written + response.text

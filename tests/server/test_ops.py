@@ -1,0 +1,114 @@
+"""What operators and browsers see of the service."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+import tertulia.server
+from tertulia.app import App
+from tertulia.server.factory import create_app
+from tertulia.settings import Settings
+from tertulia.stores import Health
+from tests.server.doing import an_agent
+
+VENDOR = Path(tertulia.server.__file__).parent / "vendor"
+
+
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_probes_are_answered(service: httpx2.AsyncClient, method: str, path: str) -> None:
+    assert (await service.request(method, path)).status_code == 200
+
+
+async def test_it_is_not_ready_when_its_database_is_gone() -> None:
+    app = App(Settings(database_url="memory://"))
+    api = create_app(app)
+    transport = httpx2.ASGITransport(api)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        app.health = gone  # type: ignore[method-assign]  # the one thing that is told to the route
+        response = await client.get("/readyz")
+
+    assert (response.status_code, response.json()["detail"]) == (503, "The database is gone.")
+
+
+async def gone() -> Health:
+    return Health(ready=False, detail="The database is gone.")
+
+
+async def test_the_first_page_suits_who_asks(service: httpx2.AsyncClient) -> None:
+    as_json = await service.get("/", headers={"accept": "application/json"})
+    as_page = await service.get("/", headers={"accept": "text/html,*/*"})
+
+    assert "message" in as_json.json()
+    assert as_page.headers["content-type"].startswith("text/html")
+    assert "http://localhost/agents/create-agent" in as_page.text
+    assert as_page.headers["vary"] == "accept"
+
+
+async def test_the_requests_on_the_first_page_work(service: httpx2.AsyncClient) -> None:
+    page = (await service.get("/", headers={"accept": "text/html"})).text
+
+    for path, body in re.findall(r"curl \S+(/agents/\S+) .*? -d '(.*?)'", page, re.DOTALL):
+        response = await service.post(path, json=json.loads(body))
+        assert response.status_code == 200, response.text
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+async def test_pages_load_only_what_is_served_here(service: httpx2.AsyncClient, path: str) -> None:
+    page = (await service.get(path, headers={"accept": "text/html"})).text
+
+    for link in re.findall(r'(?:src|href)="([^"]+)"', page):
+        if not link.startswith("data:"):
+            assert "//" not in link
+            assert (await service.get(f"/{link}")).status_code == 200
+    assert not re.search(r"<script(?! src)|<style| style=| on\w+=", page)
+
+
+def test_vendored_files_are_what_they_say() -> None:
+    for package in json.loads((VENDOR / "VENDOR.json").read_text(encoding="utf-8")):
+        for name, digest in package["sha256"].items():
+            assert hashlib.sha256((VENDOR / name).read_bytes()).hexdigest() == digest
+
+
+async def test_the_interface_is_described_as_it_is(service: httpx2.AsyncClient) -> None:
+    described: dict[str, Any] = (await service.get("/openapi.json")).json()
+    routes = {
+        (path, method): route
+        for path, methods in described["paths"].items()
+        for method, route in methods.items()
+    }
+
+    chat = routes["/agents/chat-agent", "post"]
+    assert set(routes) == {
+        ("/", "get"),
+        ("/livez", "get"),
+        ("/readyz", "get"),
+        ("/agents/", "get"),
+        ("/agents/create-agent", "post"),
+        ("/agents/get-agents", "get"),
+        ("/agents/create-conversation", "post"),
+        ("/agents/get-conversations", "get"),
+        ("/agents/get-messages", "get"),
+        ("/agents/chat-agent", "post"),
+    }
+    assert {parameter["name"] for parameter in chat["parameters"]} == {
+        "Idempotency-Key",
+        "X-Multitask-Strategy",
+        "X-Expected-Head",
+    }
+    assert chat["requestBody"]["content"]["application/json"]["schema"]["required"] == ["message"]
+    assert {"200", "404", "409", "422", "502", "504"} <= set(chat["responses"])
+    assert all("operationId" in route for route in routes.values())
+
+
+async def test_answers_are_as_described(service: httpx2.AsyncClient) -> None:
+    described = (await service.get("/openapi.json")).json()["components"]["schemas"]["Agent"]
+
+    agent = await an_agent(service)
+
+    assert set(agent) == set(described["properties"]) == set(described["required"])

@@ -178,7 +178,10 @@ class Floor:
     async def _answer(self, path: str, request: dict[str, str]) -> dict[str, str]:
         if path == "/agents/chat-agent":
             conversation = request["conversation_id"]
-            return {"conversation_id": conversation, "response": await self._turn(conversation, request["message"])}
+            return {
+                "conversation_id": conversation,
+                "response": await self._turn(conversation, request["message"]),
+            }
         if path == "/agents/create-conversation":
             conversation = uuid4().hex
             await self._log.begin(conversation)

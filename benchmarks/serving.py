@@ -73,7 +73,9 @@ def serving(command: Sequence[str], *, place: Path, settings: Mapping[str, str])
 
 def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of a program that is measured: nobody's settings but those given."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TERTULIA_", "OPENAI_"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TERTULIA_", "OPENAI_"))
+    }
     paths = [*filter(None, [kept.get("PYTHONPATH")]), str(ROOT), str(ROOT / "src")]
     return {**kept, "PYTHONPATH": os.pathsep.join(paths), **(settings or {})}
 

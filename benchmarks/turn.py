@@ -85,7 +85,9 @@ class Plan:
         return {mark: window for mark, window in WINDOWS.items() if mark <= self.upto}
 
 
-async def measure(server: Server, storage: Storage, plan: Plan, found: Found, *, store_pid: int | None) -> None:
+async def measure(
+    server: Server, storage: Storage, plan: Plan, found: Found, *, store_pid: int | None
+) -> None:
     """Measure a server that has just been started."""
     agent = await load.begin_agent(server.url)
     await load.go_on(server.url, await load.begin_talks(server.url, agent, count=_LONG), turns=5)

@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, settings
 
 from tertulia.registry import load
 from tertulia.stores import STORES, Store, open_store
+from tertulia.stores.sql.schema import METADATA
 from tests.postgres import PostgresServer
 
 _NEVER_SKIPPED: Final = ("tests/contracts/", "tests/ui/")
-_TEMPLATE: Final = "migrated"
+_MIGRATED: Final = "migrated"
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
@@ -21,19 +22,18 @@ settings.load_profile("default")
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server of this test process, with a migrated database to copy."""
+    """A PostgreSQL server of this test process, with a migrated database."""
     with PostgresServer() as server:
-        server.execute(f"CREATE DATABASE {_TEMPLATE}")
-        load("tertulia.stores.sql.migrate:upgrade")(server.url(_TEMPLATE))
+        server.execute(f"CREATE DATABASE {_MIGRATED}")
+        load("tertulia.stores.sql.migrate:upgrade")(server.url(_MIGRATED))
         yield server
 
 
 @pytest.fixture
 def postgres_url(postgres: PostgresServer) -> Iterator[str]:
-    """URL of a fresh, migrated PostgreSQL database."""
-    database = postgres.fresh(template=_TEMPLATE)
-    yield postgres.url(database)
-    postgres.drop(database)
+    """URL of a migrated and empty PostgreSQL database: always the same, emptied after each test."""
+    yield postgres.url(_MIGRATED)
+    postgres.empty(_MIGRATED, tables=[t for t in METADATA.tables if t != "tenants"])
 
 
 @pytest.fixture

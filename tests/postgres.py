@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib.util import find_spec
 from itertools import count
@@ -16,6 +17,10 @@ from typing import Final, Self, TypedDict
 
 _NOBODY: Final = 65534
 _SECONDS: Final = 30
+_THROW_OUT: Final = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
 _PR_SET_PDEATHSIG: Final = 1
 _FAST: Final = ("fsync=off", "full_page_writes=off", "max_connections=200", "shared_buffers=32MB")
 
@@ -59,9 +64,16 @@ class PostgresServer:
         """Remove a database, throwing out whoever is connected to it."""
         self.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
 
-    def execute(self, statement: str) -> None:
-        """Carry out a statement in the database ``postgres``."""
-        self._run("psql", "-X", "-q", "-h", str(self._home), "-U", "postgres", "-c", statement)
+    def empty(self, database: str, *, tables: Iterable[str]) -> None:
+        """Throw out whoever is connected to a database, and everything in these tables."""
+        self.execute(_THROW_OUT, database=database)
+        self.execute("; ".join(f"DELETE FROM {table}" for table in tables), database=database)  # noqa: S608
+
+    def execute(self, statement: str, *, database: str = "postgres") -> None:
+        """Carry out a statement, in the database ``postgres`` if no other is named."""
+        self._run(
+            "psql", "-X", "-q", "-h", str(self._home), "-U", "postgres", "-d", database, "-c", statement
+        )
 
     def _start(self) -> None:
         if self._owner:

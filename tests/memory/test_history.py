@@ -9,13 +9,12 @@ from typing_extensions import override
 from tertulia.conversations import Conversation
 from tertulia.errors import ContextTooLong
 from tertulia.llms.base import Shown
-from tertulia.memory.history import LogHistory, tokens_of
+from tertulia.memory.history import Log, LogHistory, tokens_of
 from tertulia.messages import Flag, Message, text_content
-from tertulia.stores.base import ConversationStore
 from tertulia.stores.in_memory import InMemoryStore
 
 
-class ALog(ConversationStore):
+class ALog(Log):
     """A conversation that only remembers what is said, and counts how often it is read."""
 
     def __init__(self) -> None:

@@ -8,8 +8,10 @@ from typing import Literal
 import pytest
 
 from tertulia.errors import InvalidInput, StoreBusy, StoreUnavailable
+from tertulia.ids import OWNER, new_id
 from tertulia.messages import now_us
 from tertulia.stores import StoreOptions, open_store
+from tertulia.stores.sql.owners import Owners
 from tertulia.stores.sql.sqlite import SQLiteDatabase, SQLiteStore
 from tertulia.stores.sql.statements import Connection
 from tertulia.testing.builders import a_claimant, a_conversation, a_finish, a_submission, an_agent
@@ -184,3 +186,34 @@ async def test_lease_clock_is_the_time(sqlite: SQLiteStore) -> None:
 
     assert accepted.claim is not None
     assert abs(until - 1_000_000 - before) < 5_000_000
+
+
+async def test_leases_of_a_process_that_died_are_not_waited_for(tmp_path: Path) -> None:
+    url, claimant = f"sqlite:///{tmp_path / 't.db'}", a_claimant()
+    dead, heir = open_store(url), open_store(url)
+    await dead.open()
+    await heir.open()
+    accepted = await dead.runs.accept(a_submission(await a_conversation(dead)), a_claimant())
+
+    before = await heir.runs.claim(claimant, limit=9)
+    await dead.close()
+    after = await heir.runs.claim(claimant, limit=9)
+    await heir.close()
+
+    assert before == []
+    assert [claim.run.id for claim in after] == [accepted.run.id]
+
+
+async def test_owner_without_a_lock_of_its_own_would_count_as_dead_so_it_gets_one_first(
+    tmp_path: Path,
+) -> None:
+    owners, others = Owners(tmp_path / "owners"), Owners(tmp_path / "owners")
+    [mine, theirs] = [new_id(OWNER) for _ in range(2)]
+
+    owners.hold(mine)
+    others.hold(theirs)
+
+    assert [owners.is_gone(mine), owners.is_gone(theirs), others.is_gone(mine)] == [False] * 3
+    others.close()
+    assert owners.is_gone(theirs)
+    owners.close()

@@ -85,8 +85,6 @@ class Engine:
         if self._tasks and grace_seconds:
             await asyncio.wait(self._tasks.values(), timeout=grace_seconds)
         while self._tasks:
-            # A task that is cancelled before it has begun could not hand its run over.
-            await asyncio.sleep(0)
             tasks = list(self._tasks.values())
             for task in tasks:
                 task.cancel()

@@ -3,7 +3,7 @@
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from tertulia.conversations import Conversation
 from tertulia.errors import ContextTooLong
@@ -11,7 +11,6 @@ from tertulia.llms.base import Shown
 from tertulia.memory.tokens import MESSAGE_TOKENS, estimate
 from tertulia.memory.window import Cut, Sized, find_cut, move_cut
 from tertulia.messages import Flag, Message
-from tertulia.stores.base import ConversationStore
 
 _PAGE: Final = 64
 _OVERHEAD: Final = 400
@@ -32,6 +31,14 @@ class _View:
     weight: int
 
 
+class Log(Protocol):
+    """What is needed of a store: to read a conversation from its end."""
+
+    async def recent(self, tenant: int, conversation_id: str, *, upto: int, limit: int) -> list[Message]:
+        """See :meth:`tertulia.stores.base.ConversationStore.recent`."""
+        ...
+
+
 class LogHistory:
     """Shows what fits of the conversation's own log, newest last.
 
@@ -40,7 +47,7 @@ class LogHistory:
     before, and each message is encoded for the model once. ``cache_bytes`` bounds what is kept.
     """
 
-    def __init__(self, conversations: ConversationStore, *, cache_bytes: int = 64_000_000) -> None:
+    def __init__(self, conversations: Log, *, cache_bytes: int = 64_000_000) -> None:
         self._conversations, self._cache_bytes = conversations, cache_bytes
         self._views: OrderedDict[tuple[str, int], _View] = OrderedDict()
         self._weight = 0

@@ -5,7 +5,8 @@ Laws for every store:
 * A method is one transaction: it happens altogether or not at all, and when it has returned, its
   effect outlives the process.
 * Things of one tenant are never seen through another tenant's calls; they are simply not there.
-* Conversations may be named by id or by the alias that their creator chose.
+* Where a conversation is named as ``conversation``, the alias that its creator chose will do as
+  well; a ``conversation_id`` is its id.
 * Failures of the database are raised as :class:`~tertulia.errors.StoreBusy` (ask again) or
   :class:`~tertulia.errors.StoreUnavailable`; no foreign exception leaves a store.
 * Lists are in order of creation, oldest first unless said otherwise; ``after`` is the id of the
@@ -67,7 +68,7 @@ class ConversationStore(Protocol):
     """Conversations and their messages; runs alone write messages."""
 
     async def create(self, tenant: int, new: NewConversation) -> Conversation:
-        """Make a conversation, or return the one that already has this alias or id.
+        """Make a conversation, or return the one that already has this alias or id, unchanged.
 
         Raises ``NotFound`` if there is no such agent, and
         :class:`~tertulia.errors.SessionMismatch` if the conversation belongs to another agent.
@@ -121,17 +122,25 @@ class RunStore(Protocol):
         the claimant; else (or without a claimant that can perform it) the run is queued and its
         message numbered when the run is claimed.
 
-        The same key again returns the earlier run with ``is_new=False``; if that run has failed, a
-        new run on the same input message takes its place, or
+        The same key again returns the newest run on the message that it was used for, with
+        ``is_new=False``; if that run has failed, a new run on the same message takes its place, with
+        the performer and options of this request, or
         :class:`~tertulia.errors.ConversationMovedOn` is raised when that message is no longer the
-        head or anything holds or waits. Raises also ``NotFound``, ``SessionMismatch``,
-        :class:`~tertulia.errors.IdempotencyMismatch`, :class:`~tertulia.errors.ConversationBusy`
-        (``multitask="reject"``), :class:`~tertulia.errors.HeadMoved`.
+        head or anything holds or waits. A key is known for 24 hours in the conversation that was
+        named; where one without an alias was to be made, also in its agent.
+
+        Raises also ``NotFound``, ``SessionMismatch``, :class:`~tertulia.errors.IdempotencyMismatch`,
+        :class:`~tertulia.errors.ConversationBusy` (``multitask="reject"``), and before that
+        :class:`~tertulia.errors.HeadMoved`.
         """
         ...
 
     async def retry(self, tenant: int, run_id: str, new_run_id: str, claimant: Claimant) -> Accepted:
-        """Make a new run on the input message of a failed one, under the conditions of ``accept``."""
+        """Make a new run on the input message of a failed one.
+
+        Raises ``NotFound``, and ``ConversationMovedOn`` if the run has not failed or under the
+        conditions of ``accept``.
+        """
         ...
 
     async def claim(self, claimant: Claimant, *, limit: int) -> list[Claim]:
@@ -150,14 +159,18 @@ class RunStore(Protocol):
         ...
 
     async def release(self, leases: Sequence[Lease]) -> None:
-        """Give runs back so that they can be claimed at once; does not count as an attempt."""
+        """Give runs back so that they can be claimed at once; does not count as an attempt.
+
+        Whoever gave a run back can neither renew nor commit any more.
+        """
         ...
 
     async def commit(self, lease: Lease, commit: Commit, claimant: Claimant | None) -> Committed:
         """Write what the holder of a lease has done.
 
         With an ending the lease is over, and the next queued run of the conversation is given to
-        the claimant, if it can perform it.
+        the claimant, if it can perform it; the head then counts that run's message too. The same
+        commit again, its acknowledgement having been lost, is acknowledged and writes nothing.
         """
         ...
 
@@ -172,7 +185,6 @@ class RunStore(Protocol):
     async def frames(self, tenant: int, run_id: str, *, after: int = -1) -> list[Frame]:
         """Return stored events with sequence numbers above ``after``, in order."""
         ...
-
 
     async def prune(self, *, before: int, limit: int) -> int:
         """Let go of events stored before a time (microseconds since 1970) and of keys that are over.

@@ -1,5 +1,6 @@
 """Taking requests in: once per idempotency key, and failed ones again."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, select, update
@@ -110,7 +111,8 @@ async def _repeated(
     verdict = rules.repeat(run, held.standing, request_hash=submission.request_hash, stored_hash=stored_hash)
     if verdict == "join":
         return Accepted(run=run, conversation=held.conversation, is_new=False)
-    return await _again(db, (held, run, tokens), submission.run_id, claimant)
+    renewed = replace(run, performer=submission.performer, options=submission.options)
+    return await _again(db, (held, renewed, tokens), submission.run_id, claimant)
 
 
 async def retry(db: Connection, tenant: int, names: tuple[str, str], claimant: Claimant) -> Accepted:
@@ -143,7 +145,7 @@ async def _newest_on_its_message(
 async def _again(
     db: Connection, failed: tuple[Held, Run, int], run_id: str, claimant: Claimant | None
 ) -> Accepted:
-    """Put a new run on the message of a failed one."""
+    """Put a new run on the message of a failed one, with the performer and options it says."""
     held, earlier, tokens = failed
     new = NewRun(
         run_id=run_id,

@@ -87,6 +87,28 @@ def _orphaned(size: int) -> Statement:
     )
 
 
+_OWNERS: Final = Statement(
+    select(_R.owner)
+    .where(HOLDS, _R.status == literal_column("'running'"), _R.lease_until >= LeaseClock())
+    .distinct()
+)
+_VOID: Final = Statement(
+    update(RUNS)
+    .where(HOLDS, _R.status == literal_column("'running'"), _R.owner == bindparam("held_by"))
+    .values(lease_until=literal_column("0"))
+)
+
+
+async def owners(db: Connection) -> list[str]:
+    """Return everybody who has a lease."""
+    return [ids.from_bytes(ids.OWNER, bytes(row[0])) for row in await db.all(_OWNERS, {}) if row[0]]
+
+
+async def void(db: Connection, *, owner: str) -> None:
+    """Let every lease of an owner run out."""
+    await db.run(_VOID, {"held_by": ids.to_bytes(owner)})
+
+
 Candidate: TypeAlias = tuple[int, bytes, bytes]
 """Tenant, conversation and run."""
 

@@ -104,15 +104,12 @@ async def commit(db: Connection, lease: Lease, commit: Commit, claimant: Claiman
 
 
 async def _is_done(db: Connection, lease: Lease, commit: Commit, found: Underway) -> bool:
-    """Whether this very commit has happened before, its acknowledgement having been lost."""
-    if found.epoch != lease.epoch:
-        return False
-    if commit.ending is not None and found.status is not commit.ending.status:
-        return False
-    if commit.messages:
+    """Whether this very commit has happened before; the log is only looked at where that can be."""
+    is_written = False
+    if commit.messages and (commit.ending is None or found.status is commit.ending.status):
         key = {"tenant": lease.tenant, "message": ids.to_bytes(commit.messages[-1].id)}
-        return await db.one(_IS_WRITTEN, key) is not None
-    return commit.ending is not None
+        is_written = await db.one(_IS_WRITTEN, key) is not None
+    return rules.is_repeated(commit, lease, status=found.status, epoch=found.epoch, is_written=is_written)
 
 
 def _numbered(held: Held, lease: Lease, commit: Commit, *, at: int) -> list[Message]:

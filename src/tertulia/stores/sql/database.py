@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from tertulia.errors import StoreError
 from tertulia.stores.sql.statements import Connection
@@ -41,3 +41,16 @@ class Database(ABC):
     @abstractmethod
     async def read(self, unit: Unit[T]) -> T:
         """Carry out a unit that only reads."""
+
+
+@runtime_checkable
+class SeesOwners(Protocol):
+    """A database that knows who of its users is alive, because they share a machine."""
+
+    def hold(self, owner: str) -> None:
+        """Let the others see that this owner is alive; called before it gets a lease."""
+        ...
+
+    def is_gone(self, owner: str) -> bool:
+        """Whether it is certain that this owner is no longer alive."""
+        ...

@@ -24,7 +24,7 @@ from tertulia.errors import NotFound
 from tertulia.messages import now_us
 from tertulia.stores.base import RunStore
 from tertulia.stores.sql import accepting, claiming, committing, pruning
-from tertulia.stores.sql.database import Database
+from tertulia.stores.sql.database import Database, SeesOwners
 from tertulia.stores.sql.rows import RUN_COLUMNS, STEP_COLUMNS, run_of, step_of
 from tertulia.stores.sql.schema import FRAMES, RUNS, STEPS
 from tertulia.stores.sql.statements import Connection, Row, Statement
@@ -53,9 +53,12 @@ class SqlRuns(RunStore):
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._sees = database if isinstance(database, SeesOwners) else None
 
     @override
     async def accept(self, submission: Submission, claimant: Claimant | None) -> Accepted:
+        self._hold(claimant)
+
         async def unit(db: Connection) -> Accepted:
             return await accepting.accept(db, submission, claimant)
 
@@ -63,6 +66,8 @@ class SqlRuns(RunStore):
 
     @override
     async def retry(self, tenant: int, run_id: str, new_run_id: str, claimant: Claimant) -> Accepted:
+        self._hold(claimant)
+
         async def unit(db: Connection) -> Accepted:
             return await accepting.retry(db, tenant, (run_id, new_run_id), claimant)
 
@@ -72,6 +77,8 @@ class SqlRuns(RunStore):
     async def claim(self, claimant: Claimant, *, limit: int) -> list[Claim]:
         if not claimant.performers:
             return []
+        self._hold(claimant)
+        await self._void_leases_of_the_dead()
         look = partial(claiming.candidates, claimant=claimant, limit=limit)
         expired, orphaned = await self._database.read(look)
         if not expired and not orphaned:
@@ -97,6 +104,8 @@ class SqlRuns(RunStore):
 
     @override
     async def commit(self, lease: Lease, commit: Commit, claimant: Claimant | None) -> Committed:
+        self._hold(claimant)
+
         async def unit(db: Connection) -> Committed:
             return await committing.commit(db, lease, commit, claimant)
 
@@ -121,6 +130,18 @@ class SqlRuns(RunStore):
     @override
     async def prune(self, *, before: int, limit: int) -> int:
         return await self._database.write(partial(pruning.prune, before=before, now=now_us(), limit=limit))
+
+    def _hold(self, claimant: Claimant | None) -> None:
+        if self._sees is not None and claimant is not None:
+            self._sees.hold(claimant.owner)
+
+    async def _void_leases_of_the_dead(self) -> None:
+        """Let the leases of owners that are certain to be dead run out at once."""
+        if self._sees is None:
+            return
+        for owner in await self._database.read(claiming.owners):
+            if self._sees.is_gone(owner):
+                await self._database.write(partial(claiming.void, owner=owner))
 
     async def _all(self, statement: Statement, tenant: int, run_id: str, **more: Any) -> Sequence[Row]:
         params = {"tenant": tenant, "run": ids.to_bytes(run_id), **more}

@@ -16,6 +16,7 @@ from tertulia.errors import InvalidInput, StoreBusy, StoreError, StoreUnavailabl
 from tertulia.stores.base import StoreOptions
 from tertulia.stores.sql.database import Clash, Database, Unit
 from tertulia.stores.sql.migrate import upgrade_sqlite
+from tertulia.stores.sql.owners import Owners
 from tertulia.stores.sql.statements import Connection, Params, Row, Statement
 from tertulia.stores.sql.store import SqlStore
 
@@ -42,7 +43,7 @@ def path_of(url: str) -> Path:
     return Path(unquote(rest[3:].partition("?")[0]))
 
 
-class SQLiteDatabase(Database):
+class SQLiteDatabase(Database, SeesOwners):
     """One file, two threads."""
 
     dialect = "sqlite"
@@ -52,6 +53,7 @@ class SQLiteDatabase(Database):
         self._options = options
         self._writer: _Worker | None = None
         self._reader: _Worker | None = None
+        self._owners: Owners | None = None
 
     @override
     async def open(self) -> None:
@@ -63,6 +65,7 @@ class SQLiteDatabase(Database):
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             upgrade_sqlite(self.path, busy_seconds=self._options.busy_seconds)
+            self._owners = Owners(self.path.with_name(f"{self.path.name}-owners"))
         except (sqlite3.Error, OSError) as error:
             raise _translated(error, self.path) from error
 
@@ -85,6 +88,18 @@ class SQLiteDatabase(Database):
             if worker is not None:
                 await asyncio.to_thread(worker.stop)
         self._writer = self._reader = None
+        if self._owners is not None:
+            self._owners.close()
+            self._owners = None
+
+    @override
+    def hold(self, owner: str) -> None:
+        if self._owners is not None:
+            self._owners.hold(owner)
+
+    @override
+    def is_gone(self, owner: str) -> bool:
+        return self._owners is not None and self._owners.is_gone(owner)
 
     @override
     async def write(self, unit: Unit[T]) -> T:

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from tertulia.errors import InvalidInput, StoreBusy, StoreError, StoreUnavailable
 from tertulia.stores.base import StoreOptions
-from tertulia.stores.sql.database import Clash, Database, Unit
+from tertulia.stores.sql.database import Clash, Database, SeesOwners, Unit
 from tertulia.stores.sql.migrate import upgrade_sqlite
 from tertulia.stores.sql.owners import Owners
 from tertulia.stores.sql.statements import Connection, Params, Row, Statement

@@ -11,7 +11,6 @@ conversation and asks the database only how long it is.
 """
 
 import argparse
-import asyncio
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence

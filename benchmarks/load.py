@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,21 +35,19 @@ class Talk:
 
 async def begin_agent(url: str) -> str:
     """Make an agent; return its id."""
-    wire = await Wire.open(url)
-    fields = ("context", "first_message", "response_shape")
-    made = await wire.post_json(
-        "/agents/create-agent",
-        {**dict.fromkeys(fields, ""), "instructions": "You are a helpful assistant."},
-    )
-    wire.close()
+    definition = dict.fromkeys(("context", "first_message", "response_shape"), "")
+    with closing(await Wire.open(url)) as wire:
+        made = await wire.post_json(
+            "/agents/create-agent", {**definition, "instructions": "You are a helpful assistant."}
+        )
     return made["id"]
 
 
 async def begin_talks(url: str, agent: str, *, count: int) -> list[Talk]:
     """Begin conversations with an agent."""
-    wire = await Wire.open(url)
-    made = [await wire.post_json("/agents/create-conversation", {"agent_id": agent}) for _ in range(count)]
-    wire.close()
+    body = {"agent_id": agent}
+    with closing(await Wire.open(url)) as wire:
+        made = [await wire.post_json("/agents/create-conversation", body) for _ in range(count)]
     return [Talk(number, each["id"]) for number, each in enumerate(made)]
 
 
@@ -57,12 +56,11 @@ async def go_on(url: str, talks: Sequence[Talk], *, turns: int) -> None:
     waiting = list(reversed(talks))
 
     async def lead() -> None:
-        wire = await Wire.open(url)
-        while waiting:
-            talk = waiting.pop()
-            for _ in range(turns):
-                await _say(wire, talk)
-        wire.close()
+        with closing(await Wire.open(url)) as wire:
+            while waiting:
+                talk = waiting.pop()
+                for _ in range(turns):
+                    await _say(wire, talk)
 
     async with asyncio.TaskGroup() as leading:
         for _ in range(min(AT_ONCE, len(talks))):

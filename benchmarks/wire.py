@@ -1,7 +1,7 @@
 """A bare HTTP client on httptools: one kept connection, one request at a time, no conveniences."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Self, cast
 from urllib.parse import urlsplit
 
@@ -27,16 +27,17 @@ class Wire(asyncio.Protocol):
         """Connect to the server of this URL."""
         at = urlsplit(url)
         make: Callable[[], Self] = lambda: cls(at.netloc.encode())  # noqa: E731  # for its type
-        _, wire = await asyncio.get_running_loop().create_connection(make, at.hostname, at.port)
+        _, wire = await asyncio.get_running_loop().create_connection(make, at.hostname or "", at.port or 80)
         return wire
 
     async def post(self, path: bytes, body: bytes) -> tuple[int, bytes]:
         """Return status and body of the answer; raises ``ConnectionError`` when there is none."""
-        reply = self._reply = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+        self._reply = reply
         self._transport.write(_HEAD % (path, self._host, len(body)) + body)
         return await reply
 
-    async def post_json(self, path: str, body: dict[str, object]) -> dict[str, str]:
+    async def post_json(self, path: str, body: Mapping[str, str]) -> dict[str, str]:
         """Post and return JSON; raises ``RuntimeError`` unless the answer is 200."""
         status, answer = await self.post(path.encode(), orjson.dumps(body))
         if status != 200:

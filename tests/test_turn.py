@@ -237,3 +237,19 @@ async def test_model_that_is_not_there_fails_the_run_with_its_name() -> None:
     with pytest.raises(UnknownModel, match="nowhere:model"):
         await ticket.finished()
     await runtime.stop()
+
+
+async def test_turns_of_one_process_do_not_read_the_log_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_kitchen(lambda _: "Yes.") as kitchen:
+        await kitchen.ask("First?")
+
+        async def never(*_: object, **__: object) -> None:
+            raise AssertionError("the log was read")
+
+        monkeypatch.setattr(kitchen.store.conversations, "recent", never)
+        await kitchen.ask("Second?")
+        await kitchen.ask("Third?")
+
+        assert [m["content"] for m in kitchen.llm.prompts[-1][2:]] == [
+            "First?", "Yes.", "Second?", "Yes.", "Third?",
+        ]  # fmt: skip

@@ -1,5 +1,7 @@
 """The composition root of the service: settings in, a working App out."""
 
+from typing import Final
+
 from tertulia.agent import PERFORMER, AgentPerformer
 from tertulia.engine import Probe, unobserved
 from tertulia.llms import LLMOptions, Notify
@@ -8,6 +10,8 @@ from tertulia.llms.options import keep_quiet
 from tertulia.runtime import Runtime
 from tertulia.settings import Settings
 from tertulia.stores import Health, StoreOptions, open_store
+
+_GRACE_SECONDS: Final = 1.0
 
 
 class App:
@@ -30,8 +34,11 @@ class App:
         await self.runtime.start()
 
     async def stop(self) -> None:
-        """Hand over what is under way, and let go of everything."""
-        await self.runtime.stop(grace_seconds=self.settings.shutdown_seconds)
+        """Hand over what is under way, and let go of everything.
+
+        Who listens has given answers that somebody waits for their time already.
+        """
+        await self.runtime.stop(grace_seconds=min(_GRACE_SECONDS, self.settings.shutdown_seconds))
         await self.models.close()
 
     async def health(self) -> Health:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Final
 
@@ -62,6 +62,7 @@ async def take(run: ActiveRun, speaker: Speaker, history: LogHistory, *, number:
     persona = _persona(speaker.agent, run.conversation.first_message or "")
     budget = _budget(speaker) - persona.tokens
     shown = await history.show(run.conversation, newest=(run.input,), budget=budget)
+    run.when_kept(partial(history.learn, run.conversation, budget=budget))
     prompt = Prompt(
         messages=persona.opening + shown,
         settings=speaker.settings,

@@ -35,9 +35,9 @@ def _databases(kind: str) -> Iterator[Iterator[str]]:
             yield (server.url(server.fresh(template="migrated")) for _ in range(10**6))
 
 
-async def _storm(url: str, deaths: int, *, seed: int, lease: float) -> Storm:
+async def _storm(url: str, deaths: int, *, seed: int, lease: float, replicas: int) -> Storm:
     async with FakeOpenAI(latency=0.05) as fake:
-        storm = Storm(Place(database_url=url, fake=fake, lease_seconds=lease))
+        storm = Storm(Place(database_url=url, fake=fake, lease_seconds=lease), replicas=replicas)
         await storm.rage(lives(deaths, seed=seed))
     return storm
 
@@ -62,6 +62,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=200)
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
+    parser.add_argument("--replicas", type=int, default=0, help="servers beside the one that dies")
     parser.add_argument("--lease", type=float, default=1.0, help="seconds")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))  # noqa: S311
     given = parser.parse_args()
@@ -73,7 +74,8 @@ def main() -> int:
         with _databases(kind) as urls:
             while left > 0:
                 deaths, seed = min(left, _AT_ONCE), given.seed + left
-                storms.append(asyncio.run(_storm(next(urls), deaths, seed=seed, lease=given.lease)))
+                storm = _storm(next(urls), deaths, seed=seed, lease=given.lease, replicas=given.replicas)
+                storms.append(asyncio.run(storm))
                 left -= deaths
         has_failed |= any(storm.violations for storm in storms)
         sys.stdout.writelines(f"{kind}: {line}\n" for line in _told(storms, monotonic() - begun))

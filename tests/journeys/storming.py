@@ -69,6 +69,8 @@ class Storm:
     place: Place
     talkers: int = 6
     conversations: int = 3
+    replicas: int = 0
+    """Servers beside the one that dies: they live on, and every other caller asks one of them."""
     said: list[Said] = field(default_factory=list)
     crashes: list[Crash] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
@@ -77,15 +79,17 @@ class Storm:
     deaths: Counter[str] = field(default_factory=Counter)
     _orphans: list[list[str]] = field(default_factory=list)
     _server: Server | None = None
+    _others: list[Server] = field(default_factory=list)
     _up: asyncio.Event = field(default_factory=asyncio.Event)
     _is_over: bool = False
 
     async def rage(self, ends: Sequence[Life]) -> None:
         """Live through all of them, then let everything come to its end, and check."""
         self.place.fake.script([_reply] * 100_000)
-        async with calling() as caller:
-            async with asyncio.TaskGroup() as group:
+        try:
+            async with calling() as caller, asyncio.TaskGroup() as group:
                 names = await self._prepare(caller)
+                self._others = [await Server.start(self.place) for _ in range(self.replicas)]
                 for i in range(self.talkers):
                     group.create_task(self._talk(caller, names[i % len(names)], who=i))
                 for life in ends:
@@ -93,8 +97,10 @@ class Storm:
                 self._is_over = True
                 await self._rise(Life())
             history = await self._quiet()
-            assert self._server is not None
-            await self._server.kill()
+        finally:
+            for server in (self._server, *self._others):
+                if server is not None:
+                    await server.kill()
         self.violations += check(history, self._witness(is_quiet=True))
         self.recoveries = list(self._recoveries(history))
 
@@ -145,25 +151,33 @@ class Storm:
         self.crashes.append(Crash(begin=begin, end=now_us()))
         self.deaths[death] += 1
         history = await read_history(self.place.database_url)
-        self.violations += check(history, self._witness(is_quiet=False))
+        # Where others go on, what is seen from outside has moved on since.
+        self.violations += check(history, None if self._others else self._witness(is_quiet=False))
         self._orphans.append([run.id for run in history.runs if run.status == "running"])
 
     async def _talk(self, caller: Caller, conversation: str, *, who: int) -> None:
         for i in itertools.count():
             if self._is_over:
                 return
-            await self._say(caller, conversation, f"[[{who}.{i} {self.place.lease_seconds}")
+            await self._say(caller, conversation, f"[[{who}.{i}", who=who)
 
-    async def _say(self, caller: Caller, conversation: str, text: str) -> None:
+    async def _asked(self, who: int) -> Server:
+        """Return the server that this caller asks, once it is up."""
+        if self._others and who % 2:
+            return self._others[who // 2 % len(self._others)]
+        await self._up.wait()
+        assert self._server is not None
+        return self._server
+
+    async def _say(self, caller: Caller, conversation: str, text: str, *, who: int) -> None:
         """Say something until it is known what became of it, always with the same key."""
         hexed = conversation.rpartition("_")[2]
         place = len(self.said)
         self.said.append(Said(conversation_id=hexed, text=text))
         while True:
-            await self._up.wait()
-            assert self._server is not None
+            server = await self._asked(who)
             try:
-                answer = await caller.chat(self._server, conversation, text, key=text)
+                answer = await caller.chat(server, conversation, text, key=text)
             except CANNOT_CONNECT:
                 await asyncio.sleep(0.02)
                 continue

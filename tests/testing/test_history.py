@@ -240,9 +240,13 @@ def test_crash_allows_one_more_call_to_runs_that_it_hit(begin: int, end: int, is
     assert any("'U1'" in detail for detail in told) is not is_allowed
 
 
-@pytest.mark.parametrize("kind", ["sqlite_url", "postgres_url"])
-async def test_history_is_read_as_it_was_written(kind: str, request: pytest.FixtureRequest) -> None:
-    url = request.getfixturevalue(kind)
+@pytest.fixture(params=["sqlite_url", "postgres_url"])
+def url(request: pytest.FixtureRequest) -> str:
+    """URL of a database that can be read from outside."""
+    return str(request.getfixturevalue(request.param))
+
+
+async def test_history_is_read_as_it_was_written(url: str) -> None:
     store = open_store(url)
     await store.open()
     conversation = await a_conversation(store)

@@ -13,6 +13,7 @@ from typing_extensions import override
 from uvicorn.supervisors import Multiprocess
 
 from tertulia.app import App
+from tertulia.cli.allocator import keep_buffers
 from tertulia.engine import Probe, unobserved
 from tertulia.errors import InvalidInput
 from tertulia.server import logs
@@ -29,6 +30,7 @@ def serve(*, host: str | None, port: int | None, workers: int, probe: Probe = un
         raise InvalidInput("several workers need a PostgreSQL database: set TERTULIA_DATABASE_URL")
     settings.make_data_dir()
     logs.configure(settings.log_level)
+    keep_buffers()
     listener = _listen(settings.host, settings.port)
     if workers == 1:
         _run(Server(_config(settings, _service(settings, probe)), settings), listener)
@@ -45,6 +47,7 @@ def application() -> FastAPI:
     settings = load_settings()
     settings.make_data_dir()
     logs.configure(settings.log_level)
+    keep_buffers()
     return _service(settings)
 
 

@@ -60,6 +60,7 @@ class ActiveRun:
         self._said: list[Message] = []
         self._told: list[list[object]] = []
         self._first_seq = live.next_seq
+        self._on_kept: Callable[[tuple[Message, ...]], None] | None = None
 
     @property
     def run(self) -> Run:
@@ -91,6 +92,10 @@ class ActiveRun:
     def pass_point(self, point: str) -> None:
         """Tell the probe that a point was passed."""
         self._probe(point)
+
+    def when_kept(self, told: Callable[[tuple[Message, ...]], None]) -> None:
+        """Have the messages of the turn under way told, numbered, as soon as they are kept."""
+        self._on_kept = told
 
     async def step(
         self,
@@ -129,7 +134,7 @@ class ActiveRun:
         committed = await self._write(self._commit(turn))
         self._journal.written()
         self._probe("commit.after")
-        messages = self._numbered(turn, committed.head)
+        messages = self._kept(turn, committed.head)
         self._said += messages
         self._conversation = replace(
             self._conversation,
@@ -148,7 +153,7 @@ class ActiveRun:
         committed = await self._write(commit, claimant)
         self._probe("end.after")
         # The next run may have been numbered in the same transaction: count from where we were.
-        messages = self._numbered(turn, self._conversation.head + (0 if turn is None else len(turn.messages)))
+        messages = () if turn is None else self._kept(turn, self._conversation.head + len(turn.messages))
         for message in messages:
             self._live.emit(TurnFinished(turn=message.turn, message=message))
         self._live.emit(
@@ -175,14 +180,17 @@ class ActiveRun:
             jobs=turn.jobs,
         )
 
-    def _numbered(self, turn: Turn | None, head: int) -> tuple[Message, ...]:
-        if turn is None:
-            return ()
+    def _kept(self, turn: Turn, head: int) -> tuple[Message, ...]:
+        """Return the messages of a turn that was just kept, numbered up to the new head."""
         first = head - len(turn.messages) + 1
-        return tuple(
+        messages = tuple(
             replace(message, number=number, run_id=self.run.id)
             for number, message in enumerate(turn.messages, start=first)
         )
+        if self._on_kept is not None:
+            self._on_kept(messages)
+            self._on_kept = None
+        return messages
 
     def _frame(self, turn: Turn | None, ending: Ending) -> Frame:
         """Return the run's coarse events in one row, those of the end foretold."""

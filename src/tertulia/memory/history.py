@@ -74,6 +74,21 @@ class LogHistory:
         self._keep(key, view)
         return tuple(shown for shown in view.shown if shown is not None)
 
+    def learn(self, conversation: Conversation, said: Sequence[Message], *, budget: int) -> None:
+        """Take in messages that were just kept, so that the next turn need not read them.
+
+        ``conversation`` and ``budget`` are those that were shown before; what does not go on from
+        there is left to be read.
+        """
+        key = (conversation.id, budget)
+        view = self._views.pop(key, None)
+        if view is None:
+            return
+        self._weight -= view.weight
+        if view.version == conversation.version and said and said[0].number == view.head + 1:
+            _append(view, said)
+            self._keep(key, view)
+
     def _kept(
         self, key: tuple[str, int], conversation: Conversation, newest: Sequence[Message]
     ) -> _View | None:

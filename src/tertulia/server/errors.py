@@ -25,6 +25,7 @@ from tertulia.errors import (
     RunCancelled,
     RunFailed,
     ShapeMismatch,
+    Stopping,
     StoreBusy,
     StoreError,
     TertuliaError,
@@ -49,6 +50,7 @@ STATUSES: Final[Mapping[type[TertuliaError], HTTPStatus]] = {
     RunFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     RunCancelled: HTTPStatus.CONFLICT,
     MissingExtra: HTTPStatus.SERVICE_UNAVAILABLE,
+    Stopping: HTTPStatus.SERVICE_UNAVAILABLE,
     TertuliaError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """By family; the nearest one counts."""
@@ -117,6 +119,7 @@ def going_down(run_id: str) -> Response:
         HTTPStatus.SERVICE_UNAVAILABLE,
         "The server is going down. The message is kept and will be answered: "
         "send it again with the same Idempotency-Key, or read the conversation's messages later.",
+        kind=Stopping,
         headers={"retry-after": "5", "x-should-retry": "false"},
         more={"run_id": run_id},
     )

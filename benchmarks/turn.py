@@ -172,7 +172,7 @@ def table(results: Results, plan: Plan) -> Iterator[str]:
     """Yield the lines of the table."""
     marks = list(plan.windows)
     yield "CPU ms of the server per turn: median (least) of all slices; store: of the database's processes"
-    yield "x floor (at the first mark) and growth (last mark to second) compare the least: others' work only adds"
+    yield "x floor (at the first mark) and growth (last to second) compare the least: others' work only adds"
     yield ""
     head = "".join(f"{f't{mark}':>16}" for mark in marks)
     yield f"{'':28}{head}{'x floor':>9}{'growth':>8}{'store':>7}{'commits':>9}{'bytes':>13}"

@@ -48,7 +48,8 @@ def _told(storms: list[Storm], seconds: float) -> Iterator[str]:
     recoveries = sorted(each for storm in storms for each in storm.recoveries)
     deaths = sum((storm.deaths for storm in storms), Counter[str]())
     yield f"{deaths.total()} deaths in {seconds:.0f} s: {dict(deaths.most_common())}"
-    yield f"{said} messages, {asked} first model calls, {asked - said} extra"
+    unanswered = sum(each.answer is None for storm in storms for each in storm.said)
+    yield f"{said} messages, {asked} first model calls, {asked - said} extra; {unanswered} given up"
     if len(recoveries) > 1:
         high = quantiles(recoveries, n=20)[-1]
         yield f"orphaned runs ended after {median(recoveries):.2f} s (median), {high:.2f} s (95 %)"

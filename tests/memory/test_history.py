@@ -111,6 +111,17 @@ async def test_change_of_what_was_written_is_seen() -> None:
     assert _texts(shown) == ["next"]
 
 
+async def test_long_log_that_fits_is_read_back_to_its_beginning() -> None:
+    log = ALog()
+    for turn in range(100):
+        log.say(f"question {turn}")
+        log.say(f"answer {turn}", role="assistant")
+
+    shown = await LogHistory(log).show(log.row, newest=(), budget=100_000)
+
+    assert _texts(shown) == [message.text for message in log.messages_said]
+
+
 async def test_message_longer_than_the_window_says_what_to_do() -> None:
     log = ALog()
     newest = log.say("word " * 1000)
@@ -135,8 +146,8 @@ async def test_what_is_kept_is_bounded() -> None:
 
 
 @given(
-    sizes=st.lists(st.integers(1, 200), min_size=1, max_size=60),
-    budget=st.integers(210, 600),
+    sizes=st.lists(st.integers(1, 200), min_size=1, max_size=90),
+    budget=st.integers(210, 6000),
     forget_at=st.sets(st.integers(0, 60)),
 )
 async def test_kept_and_reread_histories_are_the_same(

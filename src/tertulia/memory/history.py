@@ -26,8 +26,10 @@ class _View:
     head: int
     cut: Cut
     sized: deque[Sized]
-    shown: deque[Shown | None]
-    """Beside ``sized``; ``None`` for what is withdrawn or deleted."""
+    """Of every message from the cut on, those too that are not shown."""
+    shown: deque[Shown]
+    numbers: deque[int]
+    """The shown messages' own."""
     weight: int
 
 
@@ -72,7 +74,7 @@ class LogHistory:
                 "send less, or let the model be shown more (TERTULIA_CONTEXT_TOKENS)"
             )
         self._keep(key, view)
-        return tuple(shown for shown in view.shown if shown is not None)
+        return tuple(view.shown)
 
     def learn(self, conversation: Conversation, said: Sequence[Message], *, budget: int) -> None:
         """Take in messages that were just kept, so that the next turn need not read them.
@@ -108,7 +110,7 @@ class LogHistory:
         newest_first: list[Message] = []
         sized: list[Sized] = []
         cut, limit, upto = None, _PAGE, conversation.head
-        while cut is None:
+        while cut is None or newest_first[-1].number > cut.start:
             page = await self._conversations.recent(
                 conversation.tenant, conversation.id, upto=upto, limit=limit
             )
@@ -127,6 +129,7 @@ class LogHistory:
             cut=cut,
             sized=deque(),
             shown=deque(),
+            numbers=deque(),
             weight=0,
         )
         _append(view, reversed(newest_first))
@@ -143,9 +146,11 @@ class LogHistory:
 def _append(view: _View, messages: Iterable[Message]) -> None:
     for message in messages:
         view.sized.append(_size(message))
-        view.shown.append(_show(message))
-        view.weight += 2 * len(message.text) + _OVERHEAD
         view.head = message.number
+        if not message.flags & _HIDDEN:
+            view.shown.append(Shown(role=message.role, text=message.text))
+            view.numbers.append(message.number)
+            view.weight += 2 * len(message.text) + _OVERHEAD
 
 
 def _shorten(view: _View, *, total: int, budget: int) -> None:
@@ -153,18 +158,13 @@ def _shorten(view: _View, *, total: int, budget: int) -> None:
     view.cut = move_cut(view.cut, view.sized, total=total, budget=budget)
     while view.sized and view.sized[0].number < view.cut.start:
         view.sized.popleft()
-        gone = view.shown.popleft()
-        view.weight -= _OVERHEAD + (0 if gone is None else 2 * len(gone.text))
+    while view.numbers and view.numbers[0] < view.cut.start:
+        view.numbers.popleft()
+        view.weight -= 2 * len(view.shown.popleft().text) + _OVERHEAD
 
 
 def _size(message: Message) -> Sized:
     return Sized(number=message.number, role=message.role, tokens=tokens_of(message.text))
-
-
-def _show(message: Message) -> Shown | None:
-    if message.flags & _HIDDEN:
-        return None
-    return Shown(role=message.role, text=message.text)
 
 
 def tokens_of(text: str) -> int:

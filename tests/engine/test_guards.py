@@ -14,8 +14,9 @@ from functools import partial
 import pytest
 from typing_extensions import override
 
-from tertulia.conversations import Claim, Claimant, Commit, Committed, Conversation, Lease, RunStatus
-from tertulia.engine import ActiveRun, Engine, Turn
+from tertulia.conversations import Claimant, Commit, Committed, Conversation, Lease, RunStatus
+from tertulia.engine import ActiveRun, Turn
+from tertulia.engine.chores import Chores
 from tertulia.engine.journal import Journal
 from tertulia.errors import LeaseLost, TertuliaError
 from tertulia.messages import Message
@@ -197,10 +198,10 @@ def _without_holder(patch: pytest.MonkeyPatch, stage: Stage) -> None:
 
 
 def _without_poll(patch: pytest.MonkeyPatch, _stage: Stage) -> None:
-    async def find_nothing(_: Engine) -> list[Claim]:
-        return []
+    async def find_nothing(_: Chores) -> float:
+        return 1.0
 
-    patch.setattr(Engine, "_claim", find_nothing)
+    patch.setattr(Chores, "_claim", find_nothing)
 
 
 def _without_journal(patch: pytest.MonkeyPatch, _stage: Stage) -> None:

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import httpx2
 import pytest
-import structlog
 
 from tertulia.app import App
 from tertulia.server import logs
@@ -41,7 +40,6 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
     logging.root.handlers.clear()  # so that they are not closed
     logs.configure("info")
     yield written.getvalue
-    structlog.reset_defaults()
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
 

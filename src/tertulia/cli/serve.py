@@ -1,12 +1,12 @@
 """``tertulia serve``: the service in this process, or in several."""
 
+import logging
 import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-import structlog
 import uvicorn
 from fastapi import FastAPI
 from typing_extensions import override
@@ -20,6 +20,7 @@ from tertulia.server import logs
 from tertulia.server.factory import create_app
 from tertulia.settings import PREFIX, Settings, load_settings
 
+_LOG: Final = logging.getLogger(__name__)
 _BACKLOG: Final = 2048
 
 
@@ -52,8 +53,11 @@ def application() -> FastAPI:
 
 
 def _service(settings: Settings, probe: Probe = unobserved) -> FastAPI:
-    log = structlog.get_logger()
-    return create_app(App(settings, notify=lambda line: log.info("model", note=line), probe=probe))
+    return create_app(App(settings, notify=_tell, probe=probe))
+
+
+def _tell(line: str) -> None:
+    logs.write(_LOG, logging.INFO, "model", note=line)
 
 
 class Server(uvicorn.Server):
@@ -70,7 +74,9 @@ class Server(uvicorn.Server):
 
 
 def _announce(settings: Settings, listeners: Sequence[socket.socket]) -> None:
-    structlog.get_logger().info(
+    logs.write(
+        _LOG,
+        logging.INFO,
         "serving",
         address=", ".join(map(_address, listeners)),
         database=settings.database_kind,

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -11,24 +10,20 @@ from tertulia import ids
 from tertulia.conversations import Accepted, Claim, Claimant, Ending, Lease, Run, RunStatus, Submission
 from tertulia.engine.active import GRACE_SECONDS, ActiveRun, Pause
 from tertulia.engine.base import Performer, Probe, Turn, unobserved
+from tertulia.engine.chores import POLL_SECONDS, Chores
 from tertulia.engine.heartbeat import Heartbeat
 from tertulia.engine.live import LiveRun
 from tertulia.engine.tickets import Ticket
 from tertulia.errors import LeaseLost, RunFailed, Stopping, StoreError, TertuliaError
 from tertulia.events import RunStarted
-from tertulia.messages import now_us
 from tertulia.stores.base import Store
 
 _LOG: Final = logging.getLogger(__name__)
 
 MAX_ATTEMPTS: Final = 3
 """Attempts that may crash one after another, with nothing journaled between, before a run is given up."""
-POLL_SECONDS: Final = 1.0
-CLAIM_LIMIT: Final = 16
-PRUNE_SECONDS: Final = 600.0
-PRUNE_LIMIT: Final = 5_000
-EVENTS_KEPT_US: Final = 24 * 60 * 60 * 1_000_000
-"""How long the events of an ended run can be replayed."""
+ENDING_SECONDS: Final = 10.0
+"""How long a run that is just being ended holds up the engine's stop."""
 
 
 class Engine:
@@ -54,32 +49,30 @@ class Engine:
             performers=frozenset(performers),
             lease_us=int(lease_seconds * 1_000_000),
         )
-        self._poll_seconds, self._probe, self._pause = poll_seconds, probe, pause
+        self._probe, self._pause = probe, pause
+        self._chores = Chores(
+            store.runs, self._claimant, begin=self._begin, poll_seconds=poll_seconds, pause=pause
+        )
         self._heartbeat = Heartbeat(store.runs, lease_seconds=lease_seconds, on_lost=self._lost_elsewhere)
         self._live: WeakValueDictionary[str, LiveRun] = WeakValueDictionary()
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         """By run and epoch: a run that we take over from ourselves has two for a moment."""
         self._accepting: set[asyncio.Task[Ticket]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._chores: list[asyncio.Task[None]] = []
+        self._ending: set[asyncio.Task[None]] = set()
+        """Tasks that write their last commit: stopping one could lose the run that begins with it."""
         self._is_stopping = False
-        self._trouble = ""
 
     async def start(self) -> None:
         """Begin to renew leases and to look for runs that nobody carries out."""
         self._loop = asyncio.get_running_loop()
         self._heartbeat.start()
-        self._chores = [
-            asyncio.create_task(self._poll(), name="tertulia-poll"),
-            asyncio.create_task(self._prune(), name="tertulia-prune"),
-        ]
+        self._chores.start()
 
     async def stop(self, *, grace_seconds: float = 0.0) -> None:
         """Take nothing new, give runs under way ``grace_seconds`` to end, and hand the others over."""
         self._is_stopping = True
-        for chore in self._chores:
-            chore.cancel()
-        await asyncio.gather(*self._chores, return_exceptions=True)
+        await self._chores.stop()
         if self._accepting:
             await asyncio.wait(self._accepting)
         if self._tasks and grace_seconds:
@@ -87,8 +80,10 @@ class Engine:
         while self._tasks:
             tasks = list(self._tasks.values())
             for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+                if task not in self._ending:
+                    task.cancel()
+            _, hanging = await asyncio.wait(tasks, timeout=ENDING_SECONDS)
+            self._ending -= hanging
         await self._heartbeat.stop()
 
     @property
@@ -164,7 +159,7 @@ class Engine:
         following = None
         try:
             turn, ending = await self._perform(active)
-            following = await active.end(turn, ending, None if self._is_stopping else self._claimant)
+            following = await self._end(active, turn, ending)
         except LeaseLost:
             _LOG.warning("run %s goes on in another process", claim.run.id)
             live.lose(claim.run.epoch)
@@ -178,6 +173,17 @@ class Engine:
             self._heartbeat.drop(claim.lease)
         if following is not None:
             self._begin(following)
+
+    async def _end(self, active: ActiveRun, turn: Turn | None, ending: Ending) -> Claim | None:
+        """End a run; return the one that waited behind it, unless we are about to stop."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("runs are carried out in tasks")
+        self._ending.add(task)
+        try:
+            return await active.end(turn, ending, None if self._is_stopping else self._claimant)
+        finally:
+            self._ending.discard(task)
 
     async def _perform(self, active: ActiveRun) -> tuple[Turn | None, Ending]:
         """Let the performer do its work; return the last turn and how the run ends."""
@@ -209,45 +215,6 @@ class Engine:
             await self.store.runs.release([claim.lease])
         except StoreError as error:
             _LOG.warning("run %s could not be handed over: %s", claim.run.id, error)
-
-    async def _poll(self) -> None:
-        while True:
-            claims = await self._claim()
-            for claim in claims:
-                self._begin(claim)
-            if len(claims) < CLAIM_LIMIT:
-                await self._pause(self._poll_seconds)
-
-    async def _claim(self) -> list[Claim]:
-        """Ask for runs that nobody carries out; what comes when we are stopped meanwhile is given back."""
-        claiming = asyncio.ensure_future(self.store.runs.claim(self._claimant, limit=CLAIM_LIMIT))
-        try:
-            claims = await asyncio.shield(claiming)
-        except StoreError as error:
-            self._complain(str(error))
-            return []
-        except asyncio.CancelledError:
-            with suppress(StoreError):
-                await self.store.runs.release([claim.lease for claim in await claiming])
-            raise
-        self._trouble = ""
-        return claims
-
-    async def _prune(self) -> None:
-        """Let go of old bookkeeping, now and then and a little at a time."""
-        while True:
-            gone = PRUNE_LIMIT
-            try:
-                gone = await self.store.runs.prune(before=now_us() - EVENTS_KEPT_US, limit=PRUNE_LIMIT)
-            except StoreError as error:
-                _LOG.warning("old events could not be pruned: %s", error)
-            await self._pause(self._poll_seconds if gone >= PRUNE_LIMIT else PRUNE_SECONDS)
-
-    def _complain(self, trouble: str) -> None:
-        """Log why the store cannot be asked for runs, once for as long as it lasts."""
-        if trouble != self._trouble:
-            _LOG.warning("the store could not be asked for runs: %s", trouble)
-        self._trouble = trouble
 
     def _lost_elsewhere(self, leases: Sequence[Lease]) -> None:
         """Stop runs that another process has taken over; called in the heartbeat's thread."""

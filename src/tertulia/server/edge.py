@@ -1,17 +1,18 @@
 """The outermost layer of the service: around every request, whatever becomes of it."""
 
+import logging
 from collections.abc import Iterable
 from time import perf_counter
 from typing import Final
 from uuid import uuid4
 
-import structlog
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tertulia.server.errors import problem
-from tertulia.server.logs import places
+from tertulia.server.logs import places, write
 
+_LOG: Final = logging.getLogger(__name__)
 _NOTES: Final = "tertulia.notes"
 _SERVER_ERROR: Final = 500
 _QUIET_ROUTES: Final = frozenset({"/livez", "/readyz"})
@@ -38,7 +39,6 @@ class Edge:
 
     def __init__(self, inner: ASGIApp) -> None:
         self._inner = inner
-        self._log = structlog.get_logger()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Carry the request out."""
@@ -58,46 +58,50 @@ class Edge:
         try:
             await self._inner(scope, receive, guarded)
         except Exception as error:
-            answer = self._last_resort(error, scope)
+            answer = _last_resort(error, scope)
             if status:  # the response has begun: only a cut connection can tell that it is not whole
                 raise
             await answer(scope, receive, guarded)
         finally:
-            self._write(scope, status, perf_counter() - began)
+            _write(scope, status, perf_counter() - began)
 
-    def _last_resort(self, error: Exception, scope: Scope) -> Response:
-        error_id, run_id = uuid4().hex, scope[_NOTES].get("run")
-        self._log.error(
-            "unexpected error",
-            error_id=error_id,
-            error=type(error).__name__,
-            at=places(error.__traceback__),
-            route=_route(scope),
-            **scope[_NOTES],
-        )
-        return problem(
-            _SERVER_ERROR,
-            f"Something unexpected went wrong; the server's log tells more under {error_id}.",
-            headers={"x-should-retry": "false"} if run_id else None,
-            more={"error_id": error_id} | ({"run_id": run_id} if run_id else {}),
-        )
 
-    def _write(self, scope: Scope, status: int, seconds: float) -> None:
-        route = _route(scope)
-        if status >= _SERVER_ERROR:
-            write = self._log.warning
-        elif route in _QUIET_ROUTES:
-            write = self._log.debug
-        else:
-            write = self._log.info
-        write(
-            "request",
-            method=scope["method"],
-            route=route,
-            status=status,
-            ms=round(seconds * 1000, 2),
-            **scope[_NOTES],
-        )
+def _last_resort(error: Exception, scope: Scope) -> Response:
+    error_id, run_id = uuid4().hex, scope[_NOTES].get("run")
+    write(
+        _LOG,
+        logging.ERROR,
+        "unexpected error",
+        error_id=error_id,
+        error=type(error).__name__,
+        at=places(error.__traceback__),
+        route=_route(scope),
+        **scope[_NOTES],
+    )
+    return problem(
+        _SERVER_ERROR,
+        f"Something unexpected went wrong; the server's log tells more under {error_id}.",
+        headers={"x-should-retry": "false"} if run_id else None,
+        more={"error_id": error_id} | ({"run_id": run_id} if run_id else {}),
+    )
+
+
+def _write(scope: Scope, status: int, seconds: float) -> None:
+    route = _route(scope)
+    if status >= _SERVER_ERROR:
+        level = logging.WARNING
+    else:
+        level = logging.DEBUG if route in _QUIET_ROUTES else logging.INFO
+    write(
+        _LOG,
+        level,
+        "request",
+        method=scope["method"],
+        route=route,
+        status=status,
+        ms=round(seconds * 1000, 2),
+        **scope[_NOTES],
+    )
 
 
 def _route(scope: Scope) -> str | None:

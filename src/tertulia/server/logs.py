@@ -1,15 +1,16 @@
-"""What the service writes to its log: JSON lines, or coloured ones on a terminal."""
+"""What the service writes to its log: a JSON object for each line, or words on a terminal."""
 
+import json
 import logging
 import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from traceback import extract_tb
 from types import TracebackType
 from typing import Final
 
 import orjson
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
 from typing_extensions import override
 
 _QUIET: Final = {
@@ -18,52 +19,38 @@ _QUIET: Final = {
     "asyncio": logging.WARNING,
     "alembic": logging.WARNING,
 }
+_LEVELS: Final = {number: name.lower() for name, number in logging.getLevelNamesMapping().items()}
 _FRAMES: Final = 12
 
 
 def configure(level: str) -> None:
     """Send our own lines and those of all libraries to standard error, from ``level`` on."""
     number = logging.getLevelNamesMapping()[level.upper()]
-    common: list[Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        without_values,
-    ]
-    is_terminal = sys.stderr.isatty()
-    render: Processor = (
-        structlog.dev.ConsoleRenderer()
-        if is_terminal
-        else structlog.processors.JSONRenderer(serializer=_as_text)
-    )
-    structlog.configure(
-        processors=[*common, render],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
     lines = logging.StreamHandler(sys.stderr)
-    lines.addFilter(OneLineForFailedStarts())
-    lines.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *common],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
-        )
-    )
+    lines.setFormatter(AsWords() if sys.stderr.isatty() else AsJSON())
     logging.basicConfig(level=number, handlers=[lines], force=True)
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(least, number))
 
 
-def without_values(logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
-    """Say an exception's kind and where it came from; its text may hold what people wrote."""
-    raised = line.pop("exc_info", None)
-    if raised is True:
-        raised = sys.exc_info()
-    error = raised[1] if isinstance(raised, tuple) else raised
-    if isinstance(error, BaseException):
-        line["error"] = type(error).__name__
-        line["at"] = places(error.__traceback__)
-    return line
+def write(log: logging.Logger, level: int, event: str, /, **fields: object) -> None:
+    """Write a line of our own; ``fields`` are ids, numbers and names, never what people wrote.
+
+    Other than ``log.log`` it does not look for the line of code that calls it, nor for thread and process.
+    """
+    if log.isEnabledFor(level):
+        line = _OwnLine(log.name, level, event)
+        line.fields = fields
+        log.handle(line)
+
+
+class _OwnLine(logging.LogRecord):
+    """A line with fields."""
+
+    fields: Mapping[str, object]
+
+    def __init__(self, name: str, level: int, event: str) -> None:
+        super().__init__(name, level, "", 0, event, None, None)
 
 
 def places(trace: TracebackType | None) -> list[str]:
@@ -71,18 +58,61 @@ def places(trace: TracebackType | None) -> list[str]:
     return [f"{Path(at.filename).name}:{at.lineno} {at.name}" for at in extract_tb(trace)[-_FRAMES:]]
 
 
-class OneLineForFailedStarts(logging.Filter):
-    """Turns a traceback that was logged as text into its last line, if the error is ours, or its kind."""
+class AsJSON(logging.Formatter):
+    """One JSON object in one line."""
 
     @override
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        if text.startswith("Traceback"):
-            last = text.rstrip().rpartition("\n")[2]
-            kind, _, said = last.partition(": ")
-            record.msg, record.args = (said or kind) if kind.startswith("tertulia.") else kind, ()
-        return True
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC),
+            "level": _level(record),
+            "logger": record.name,
+            "event": _event(record),
+            **_fields(record),
+        }
+        try:
+            return orjson.dumps(line, str, orjson.OPT_UTC_Z).decode()
+        except TypeError:  # half a character, or a number of more than 64 bits
+            return json.dumps(line, default=str)
 
 
-def _as_text(line: object, **_: object) -> str:
-    return orjson.dumps(line, default=str).decode()
+class AsWords(logging.Formatter):
+    """Time, level, event and fields, for people."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        said = (f"{name}={_plain(value)}" for name, value in _fields(record).items())
+        return " ".join([at, f"{_level(record):7}", _printable(_event(record)), *said])
+
+
+def _level(record: logging.LogRecord) -> str:
+    return _LEVELS.get(record.levelno) or record.levelname.lower()
+
+
+def _event(record: logging.LogRecord) -> str:
+    """Return what is said; of a traceback logged as text the last line if the error is ours, or its kind."""
+    text = record.getMessage()
+    if not text.startswith("Traceback"):
+        return text
+    kind, _, said = text.rstrip().rpartition("\n")[2].partition(": ")
+    return (said or kind) if kind.startswith("tertulia.") else kind
+
+
+def _fields(record: logging.LogRecord) -> Mapping[str, object]:
+    """Return the fields; an exception is its kind and its places, as its text may hold what people wrote."""
+    if isinstance(record, _OwnLine):
+        return record.fields
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None:
+        return {}
+    return {"error": type(error).__name__, "at": places(error.__traceback__)}
+
+
+def _plain(value: object) -> str:
+    text = str(value)
+    return text if text.isprintable() and not set(text) & set(" ='\"") else repr(text)
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)

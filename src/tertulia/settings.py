@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from dotenv import load_dotenv
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-from typing_extensions import override
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tertulia.errors import InvalidInput
 
@@ -30,16 +27,10 @@ def _uppered(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
-class Settings(BaseSettings):
-    """All settings of an installation; each is the variable of the same name in capitals, prefixed.
+class Settings(BaseModel):
+    """All settings of an installation; for :func:`load_settings` each is a variable of the same name."""
 
-    A setting that may hold a secret can also be given as ``TERTULIA_<NAME>_FILE``, the path of a
-    file to read it from. Arguments go before variables, variables before the defaults.
-    """
-
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True, hide_input_in_errors=True)
     secrets: ClassVar[tuple[str, ...]] = ("database_url",)
 
     host: str = "127.0.0.1"
@@ -113,55 +104,45 @@ class Settings(BaseSettings):
             )
         return self
 
-    @classmethod
-    @override
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _SecretFiles(settings_cls)
-
-
-class _SecretFiles(PydanticBaseSettingsSource):
-    """Reads ``TERTULIA_<NAME>_FILE`` for settings that may be secret."""
-
-    @override
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        variable = f"{PREFIX}{field_name.upper()}"
-        path = os.environ.get(f"{variable}_FILE")
-        if not path or field_name not in Settings.secrets:
-            return None, field_name, False
-        if os.environ.get(variable):
-            raise InvalidInput(f"{variable} and {variable}_FILE are both set; keep one")
-        try:
-            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"{variable}_FILE names a file that cannot be read") from error
-
-    @override
-    def __call__(self) -> dict[str, Any]:
-        fields = self.settings_cls.model_fields.items()
-        found = {name: self.get_field_value(field, name)[0] for name, field in fields}
-        return {name: value for name, value in found.items() if value is not None}
-
 
 def load_settings(given: Mapping[str, object] | None = None, *, env_file: str = ".env") -> Settings:
     """Return the settings of this process; raises :class:`InvalidInput`, in one line.
 
-    Variables in ``env_file`` count as if they had been set, unless they are: the providers' own
-    (``OPENAI_API_KEY`` …) too. Entries of ``given`` that are ``None`` are left out.
+    What is ``given`` goes before ``TERTULIA_<NAME>`` in the environment, that before the same in
+    ``env_file``, and that before the default; ``None`` and empty variables are left out. A setting that may
+    hold a secret can also be given as ``TERTULIA_<NAME>_FILE``, the path of a file to read it from.
+    Other variables in ``env_file``, such as ``OPENAI_API_KEY``, count as if they had been set too.
     """
     load_dotenv(env_file, override=False)
-    chosen: dict[str, Any] = {name: value for name, value in (given or {}).items() if value is not None}
+    chosen = {name: value for name, value in (given or {}).items() if value is not None}
     try:
-        return Settings(**chosen)
+        return Settings.model_validate(_from_files() | _from_variables() | chosen)
     except ValidationError as error:
         problems = (_told(dict(problem)) for problem in error.errors(include_input=False, include_url=False))
         raise InvalidInput("; ".join(problems)) from None
+
+
+def _from_variables() -> dict[str, object]:
+    found = {name: os.environ.get(_variable(name)) for name in Settings.model_fields}
+    return {name: value for name, value in found.items() if value}
+
+
+def _from_files() -> dict[str, object]:
+    found = {name: os.environ.get(f"{_variable(name)}_FILE") for name in Settings.secrets}
+    return {name: _secret_in(path, _variable(name)) for name, path in found.items() if path}
+
+
+def _secret_in(path: str, variable: str) -> str:
+    if os.environ.get(variable):
+        raise InvalidInput(f"{variable} and {variable}_FILE are both set; keep one")
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{variable}_FILE names a file that cannot be read") from error
+
+
+def _variable(name: str) -> str:
+    return f"{PREFIX}{name.upper()}"
 
 
 def _database_in(folder: Path) -> str:
@@ -171,7 +152,7 @@ def _database_in(folder: Path) -> str:
 def _told(problem: dict[str, Any]) -> str:
     text = str(problem["msg"]).removeprefix("Value error, ")
     where = problem["loc"]
-    return f"{PREFIX}{str(where[0]).upper()}: {text}" if where else text
+    return f"{_variable(str(where[0]))}: {text}" if where else text
 
 
 @lru_cache(maxsize=64)

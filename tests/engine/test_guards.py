@@ -35,6 +35,7 @@ from tertulia.testing.builders import (
 from tertulia.testing.history import Said, Witness, check
 from tertulia.testing.reading import read_history
 from tests.engine.kit import (
+    POLL_SECONDS,
     Doing,
     Gate,
     Rounds,
@@ -199,7 +200,7 @@ def _without_holder(patch: pytest.MonkeyPatch, stage: Stage) -> None:
 
 def _without_poll(patch: pytest.MonkeyPatch, _stage: Stage) -> None:
     async def find_nothing(_: Chores) -> float:
-        return 1.0
+        return POLL_SECONDS
 
     patch.setattr(Chores, "_claim", find_nothing)
 

@@ -61,10 +61,10 @@ async def take(run: ActiveRun, speaker: Speaker, history: LogHistory, *, number:
     run.emit(TurnStarted(turn=number, author=name))
     persona = _persona(speaker.agent, run.conversation.first_message or "")
     budget = _budget(speaker) - persona.tokens
-    shown = await history.show(run.conversation, newest=(run.input,), budget=budget)
+    shown = await history.show(run.conversation, newest=(run.input,), budget=budget, opening=persona.opening)
     run.when_kept(partial(history.learn, run.conversation, budget=budget))
     prompt = Prompt(
-        messages=persona.opening + shown,
+        messages=shown,
         settings=speaker.settings,
         response_schema=None if persona.shape is None else persona.shape.schema,
         wants_deltas=speaker.wants_deltas,
@@ -103,7 +103,7 @@ async def _shaped(
             told = str(mismatch)
         run.emit(StepRestarted(path=f"{path}/model/{repair}"))
         mending = (Shown(role="assistant", text=answer.text), Shown(role="user", text=told))
-        prompt = replace(prompt, messages=prompt.messages + mending)
+        prompt = replace(prompt, messages=(*prompt.messages, *mending))
         answer = await _answer(run, speaker, prompt, path=path, call=repair + 1)
     raise AssertionError("not reached")
 

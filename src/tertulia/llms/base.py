@@ -1,8 +1,11 @@
 """The port to language models: one prompt in, a stream of what it says out."""
 
-from collections.abc import AsyncGenerator, Mapping
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
+
+from typing_extensions import Buffer
 
 from tertulia.conversations import Usage
 from tertulia.definitions import ModelSettings
@@ -25,11 +28,26 @@ class Shown:
     wire: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
 
+Encode: TypeAlias = Callable[[Shown], bytes]
+"""Gives a message in a plug's wire form, which is the same every time."""
+
+
+class Joinable(Sequence[Shown]):
+    """Messages that need not be walked over to be encoded, because most of them were joined before."""
+
+    @abstractmethod
+    def pieces(self, wire: str, encode: Encode) -> list[Buffer]:
+        """Return the messages' encoded form in pieces that lack nothing but commas between them.
+
+        The pieces are to be joined at once, before anything is awaited.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """Everything a model is asked with; never changed once made."""
 
-    messages: tuple[Shown, ...]
+    messages: Sequence[Shown]
     settings: ModelSettings = field(default_factory=ModelSettings)
     response_schema: Mapping[str, Any] | None = None
     """JSON Schema that the answer must meet; a plug passes it on where its provider can enforce it."""

@@ -9,6 +9,7 @@ from tertulia.conversations import Conversation
 from tertulia.errors import ContextTooLong
 from tertulia.llms.base import Shown
 from tertulia.memory.tokens import MESSAGE_TOKENS, estimate
+from tertulia.memory.transcript import Passage, Transcript
 from tertulia.memory.window import Cut, Sized, find_cut, move_cut
 from tertulia.messages import Flag, Message
 
@@ -27,7 +28,7 @@ class _View:
     cut: Cut
     sized: deque[Sized]
     """Of every message from the cut on, those too that are not shown."""
-    shown: deque[Shown]
+    shown: Transcript
     numbers: deque[int]
     """The shown messages' own."""
     weight: int
@@ -55,11 +56,17 @@ class LogHistory:
         self._weight = 0
 
     async def show(
-        self, conversation: Conversation, *, newest: Sequence[Message], budget: int
-    ) -> tuple[Shown, ...]:
+        self,
+        conversation: Conversation,
+        *,
+        newest: Sequence[Message],
+        budget: int,
+        opening: tuple[Shown, ...] = (),
+    ) -> Passage:
         """Return the log up to the conversation's head, as far as ``budget`` tokens reach back.
 
-        ``newest`` are the log's last messages, as far as the caller has them. Raises
+        ``newest`` are the log's last messages, as far as the caller has them; ``opening`` is put in
+        front, whatever it costs. Raises
         :class:`~tertulia.errors.ContextTooLong` if not even the newest exchange fits.
         """
         key = (conversation.id, budget)
@@ -74,7 +81,7 @@ class LogHistory:
                 "send less, or let the model be shown more (TERTULIA_CONTEXT_TOKENS)"
             )
         self._keep(key, view)
-        return tuple(view.shown)
+        return view.shown.passage(opening=opening)
 
     def learn(self, conversation: Conversation, said: Sequence[Message], *, budget: int) -> None:
         """Take in messages that were just kept, so that the next turn need not read them.
@@ -128,7 +135,7 @@ class LogHistory:
             head=conversation.head - len(newest_first),
             cut=cut,
             sized=deque(),
-            shown=deque(),
+            shown=Transcript(),
             numbers=deque(),
             weight=0,
         )
@@ -148,9 +155,9 @@ def _append(view: _View, messages: Iterable[Message]) -> None:
         view.sized.append(_size(message))
         view.head = message.number
         if not message.flags & _HIDDEN:
-            view.shown.append(Shown(role=message.role, text=message.text))
+            view.shown.add(Shown(role=message.role, text=message.text))
             view.numbers.append(message.number)
-            view.weight += 2 * len(message.text) + _OVERHEAD
+            view.weight += _weight(message.text)
 
 
 def _shorten(view: _View, *, total: int, budget: int) -> None:
@@ -158,9 +165,19 @@ def _shorten(view: _View, *, total: int, budget: int) -> None:
     view.cut = move_cut(view.cut, view.sized, total=total, budget=budget)
     while view.sized and view.sized[0].number < view.cut.start:
         view.sized.popleft()
+    gone = 0
     while view.numbers and view.numbers[0] < view.cut.start:
         view.numbers.popleft()
-        view.weight -= 2 * len(view.shown.popleft().text) + _OVERHEAD
+        gone += 1
+    if gone:
+        passage = view.shown.passage()
+        view.weight -= sum(_weight(shown.text) for shown in passage[:gone])
+        view.shown = view.shown.without_first(gone)
+
+
+def _weight(text: str) -> int:
+    """Return about how many bytes a kept message takes: as text, encoded, and joined."""
+    return 3 * len(text) + _OVERHEAD
 
 
 def _size(message: Message) -> Sized:

@@ -1,13 +1,15 @@
 """The body of a chat completions request, joined from parts that are encoded once."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import orjson
+from typing_extensions import Buffer
 
 from tertulia.definitions import ModelSettings
-from tertulia.llms.base import Prompt, Shown
+from tertulia.llms.base import Joinable, Prompt, Shown
 from tertulia.messages import clean_text
 
 WIRE: Final = "openai-chat"
@@ -31,17 +33,26 @@ class Dialect:
 
 
 def encode(model: str, prompt: Prompt, dialect: Dialect) -> bytes:
-    """Return the request's body; the work per message is one lookup."""
+    """Return the request's body; of a long history only what is new is worked on."""
     head = b'{"model":%s,"messages":[' % orjson.dumps(model)
     tail = _manner(prompt, dialect) + _settings(prompt.settings, dialect) + _response_format(prompt) + b"}"
-    messages = [shown.wire.get(WIRE) or _encoded(shown) for shown in prompt.messages] or [b""]
-    # Head and tail go with the first and the last, so that the history is copied only once.
-    messages[0] = head + messages[0]
-    messages[-1] += tail
-    return b",".join(messages)
+    parts: list[Buffer] = [head]
+    for place, piece in enumerate(_pieces(prompt.messages)):
+        parts += (b",", piece) if place else (piece,)
+    return b"".join((*parts, tail))
+
+
+def _pieces(messages: Sequence[Shown]) -> list[Buffer]:
+    if isinstance(messages, Joinable):
+        return messages.pieces(WIRE, _encoded)
+    return [_encoded(shown) for shown in messages]
 
 
 def _encoded(shown: Shown) -> bytes:
+    return shown.wire.get(WIRE) or _encode(shown)
+
+
+def _encode(shown: Shown) -> bytes:
     message: dict[str, object] = {"role": shown.role, "content": shown.text}
     if shown.name and (name := wire_name(shown.name)):
         message["name"] = name

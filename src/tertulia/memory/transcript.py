@@ -1,0 +1,90 @@
+"""The shown part of a conversation as it grows: every message is encoded once, and joined once."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import overload
+
+from typing_extensions import Buffer, override
+
+from tertulia.llms.base import Encode, Joinable, Shown
+
+
+@dataclass(slots=True)
+class _Joined:
+    """Encoded messages with commas between them, and where each of them ends."""
+
+    text: bytearray = field(default_factory=bytearray)
+    ends: list[int] = field(default_factory=list)
+
+    def upto(self, messages: Sequence[Shown], length: int, encode: Encode) -> Buffer:
+        """Return the first ``length`` messages, having joined those that are new."""
+        for shown in messages[len(self.ends) : length]:
+            self._add(b"," + encode(shown) if self.text else encode(shown))
+            self.ends.append(len(self.text))
+        return memoryview(self.text)[: self.ends[length - 1]]
+
+    def _add(self, piece: bytes) -> None:
+        try:
+            self.text += piece
+        except BufferError:  # a piece that was given out is still held, as by the trace of an error
+            self.text = self.text + piece
+
+
+class Transcript:
+    """Messages that are only ever added to at the end; what was given out of it stays as it was."""
+
+    __slots__ = ("_joined", "_messages")
+
+    def __init__(self, messages: Iterable[Shown] = ()) -> None:
+        self._messages = list(messages)
+        self._joined: dict[str, _Joined] = {}
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def add(self, shown: Shown) -> None:
+        """Go on with a message."""
+        self._messages.append(shown)
+
+    def without_first(self, count: int) -> "Transcript":
+        """Return a transcript that begins ``count`` messages later."""
+        return Transcript(self._messages[count:])
+
+    def passage(self, *, opening: tuple[Shown, ...] = ()) -> "Passage":
+        """Return what stands here now, with other messages in front of it."""
+        return Passage(opening, self._messages, len(self._messages), self._joined)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Passage(Joinable):
+    """The messages of a prompt: an opening, and a transcript as far as it went at the time."""
+
+    _opening: tuple[Shown, ...]
+    _messages: list[Shown]
+    _length: int
+    _joined: dict[str, _Joined]
+
+    @override
+    def __len__(self) -> int:
+        return len(self._opening) + self._length
+
+    @override
+    def __iter__(self) -> Iterator[Shown]:
+        yield from self._opening
+        yield from self._messages[: self._length]
+
+    @overload
+    def __getitem__(self, place: int) -> Shown: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Shown]: ...
+    @override
+    def __getitem__(self, place: int | slice) -> Shown | Sequence[Shown]:
+        return tuple(self)[place]
+
+    @override
+    def pieces(self, wire: str, encode: Encode) -> list[Buffer]:
+        pieces: list[Buffer] = [encode(shown) for shown in self._opening]
+        if self._length:
+            joined = self._joined.setdefault(wire, _Joined())
+            pieces.append(joined.upto(self._messages, self._length, encode))
+        return pieces

@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format lock bench clean
+.PHONY: help serve test check format lock bench storm clean
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ lock: ## Bring requirements.lock in line with pyproject.toml (needs uv)
 
 bench: $(STAMP) ## Measure what a turn costs
 	@$(BIN)/python -m benchmarks
+
+storm: $(STAMP) ## Let servers die 200 times and look for what was lost (some minutes)
+	@$(BIN)/python -m tests.journeys.storm --repetitions 200
 
 clean: ## Remove what tools have left behind (neither .venv nor your data)
 	@rm -rf dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

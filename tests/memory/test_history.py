@@ -20,6 +20,7 @@ class ALog(Log):
     def __init__(self) -> None:
         self.messages_said: list[Message] = []
         self.reads = 0
+        self.gaps = 0
         self.version = 1
 
     def say(self, text: str, *, role: str = "user", flags: Flag = Flag.NONE) -> Message:
@@ -48,6 +49,13 @@ class ALog(Log):
     async def recent(self, tenant: int, conversation_id: str, *, upto: int, limit: int) -> list[Message]:
         self.reads += 1
         return self.messages_said[:upto][::-1][:limit]
+
+    @override
+    async def messages(
+        self, tenant: int, conversation_id: str, *, after: int = 0, limit: int = 100
+    ) -> list[Message]:
+        self.gaps += 1
+        return self.messages_said[after : after + limit]
 
 
 def _texts(shown: Sequence[Shown]) -> list[str]:
@@ -83,7 +91,7 @@ async def test_next_turn_reads_nothing_and_encodes_nothing_again() -> None:
     assert shown[0] is first[0]
 
 
-async def test_log_that_went_on_elsewhere_is_read_again() -> None:
+async def test_of_a_log_that_went_on_elsewhere_only_what_is_new_is_read() -> None:
     log = ALog()
     history = LogHistory(log)
     log.say("zero")
@@ -91,9 +99,10 @@ async def test_log_that_went_on_elsewhere_is_read_again() -> None:
 
     log.say("said on another replica", role="assistant")
     log.say("and answered there")
-    newest = (log.say("here again"),)
+    newest, reads = (log.say("here again"),), log.reads
     shown = await history.show(log.row, newest=newest, budget=1000)
 
+    assert (log.reads - reads, log.gaps) == (0, 1)
     assert _texts(shown) == [message.text for message in log.messages_said]
 
 
@@ -149,9 +158,10 @@ async def test_what_is_kept_is_bounded() -> None:
     sizes=st.lists(st.integers(1, 200), min_size=1, max_size=90),
     budget=st.integers(210, 6000),
     forget_at=st.sets(st.integers(0, 60)),
+    elsewhere_at=st.sets(st.integers(0, 60)),
 )
 async def test_kept_and_reread_histories_are_the_same(
-    sizes: list[int], budget: int, forget_at: set[int]
+    sizes: list[int], budget: int, forget_at: set[int], elsewhere_at: set[int]
 ) -> None:
     log = ALog()
     history = LogHistory(log)
@@ -159,6 +169,8 @@ async def test_kept_and_reread_histories_are_the_same(
     for turn, size in enumerate(sizes):
         newest = [log.say(f"answer {turn} " + "b " * (size // 3), role="assistant")] if turn else []
         newest.append(log.say(f"question {turn} " + "a " * (size // 3)))
+        if turn in elsewhere_at:
+            continue
         if turn in forget_at:
             history = LogHistory(log)
         kept = await history.show(log.row, newest=newest, budget=budget)

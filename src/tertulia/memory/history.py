@@ -35,10 +35,16 @@ class _View:
 
 
 class Log(Protocol):
-    """What is needed of a store: to read a conversation from its end."""
+    """What is needed of a store: to read a conversation from its end, or from where one was."""
 
     async def recent(self, tenant: int, conversation_id: str, *, upto: int, limit: int) -> list[Message]:
         """See :meth:`tertulia.stores.base.ConversationStore.recent`."""
+        ...
+
+    async def messages(
+        self, tenant: int, conversation_id: str, *, after: int = 0, limit: int = 100
+    ) -> list[Message]:
+        """See :meth:`tertulia.stores.base.ConversationStore.messages`."""
         ...
 
 
@@ -70,7 +76,7 @@ class LogHistory:
         :class:`~tertulia.errors.ContextTooLong` if not even the newest exchange fits.
         """
         key = (conversation.id, budget)
-        view = self._kept(key, conversation, newest)
+        view = await self._kept(key, conversation, newest)
         if view is None:
             view = await self._read(conversation, budget=budget)
         else:
@@ -98,7 +104,7 @@ class LogHistory:
             _append(view, said)
             self._keep(key, view)
 
-    def _kept(
+    async def _kept(
         self, key: tuple[str, int], conversation: Conversation, newest: Sequence[Message]
     ) -> _View | None:
         """Return the kept view, brought up to the head; None if there is none or it is out of date."""
@@ -106,11 +112,16 @@ class LogHistory:
         if view is None:
             return None
         self._weight -= view.weight
-        missing = [message for message in newest if message.number > view.head]
-        if view.version != conversation.version or view.head + len(missing) != conversation.head:
+        gap = conversation.head - view.head
+        if view.version != conversation.version or not 0 <= gap <= _PAGE:
             return None
+        missing = [message for message in newest if message.number > view.head]
+        if len(missing) != gap:  # other processes have gone on with the conversation
+            missing = await self._conversations.messages(
+                conversation.tenant, conversation.id, after=view.head, limit=gap
+            )
         _append(view, missing)
-        return view
+        return view if view.head == conversation.head else None
 
     async def _read(self, conversation: Conversation, *, budget: int) -> _View:
         """Read the log from its end, as far as it is shown."""

@@ -12,7 +12,7 @@ import orjson
 from tertulia import ids
 from tertulia.definitions import Agent, ModelSettings
 from tertulia.engine.active import ActiveRun
-from tertulia.engine.base import StepResult, Turn
+from tertulia.engine.turns import StepResult, Turn
 from tertulia.errors import ModelMalformed, ShapeMismatch
 from tertulia.events import StepRestarted, TextDelta, TurnStarted
 from tertulia.llms import base as llms

@@ -17,9 +17,10 @@ from tertulia.conversations import (
     Frame,
     Run,
 )
-from tertulia.engine.base import Probe, StepResult, Turn, unobserved
 from tertulia.engine.journal import Journal
 from tertulia.engine.live import LiveRun
+from tertulia.engine.probe import Probe, unobserved
+from tertulia.engine.turns import StepResult, Turn
 from tertulia.errors import StoreError
 from tertulia.events import Event, RunFinished, RunStarted, TurnFinished, TurnStarted
 from tertulia.messages import Message

@@ -9,11 +9,13 @@ from weakref import WeakValueDictionary
 from tertulia import ids
 from tertulia.conversations import Accepted, Claim, Claimant, Ending, Lease, Run, RunStatus, Submission
 from tertulia.engine.active import GRACE_SECONDS, ActiveRun, Pause
-from tertulia.engine.base import Performer, Probe, Turn, unobserved
+from tertulia.engine.base import Performer
 from tertulia.engine.chores import POLL_SECONDS, Chores
 from tertulia.engine.heartbeat import Heartbeat
 from tertulia.engine.live import LiveRun
+from tertulia.engine.probe import Probe, unobserved
 from tertulia.engine.tickets import Ticket
+from tertulia.engine.turns import Turn
 from tertulia.errors import LeaseLost, RunFailed, Stopping, StoreError, TertuliaError
 from tertulia.events import RunStarted
 from tertulia.stores.base import Store

@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable
 
 from tertulia.conversations import Claim, Step, Usage
-from tertulia.engine.base import Probe, StepResult
+from tertulia.engine.probe import Probe
+from tertulia.engine.turns import StepResult
 from tertulia.errors import NeedsAttention
 from tertulia.messages import now_us
 

@@ -1,0 +1,28 @@
+"""Points that the engine passes, for whoever wants to see it die there."""
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+Probe: TypeAlias = Callable[[str], None]
+"""Told the name of every point that the engine passes; see :data:`POINTS`."""
+
+POINTS: Final = (
+    "accept.before",
+    "accept.after",
+    "run.begin",
+    "step.before",
+    "step.speaking",
+    "step.after",
+    "journal.before",
+    "journal.after",
+    "commit.before",
+    "commit.after",
+    "end.before",
+    "end.after",
+    "takeover.begin",
+)
+"""Where a process may be made to die in a test: between any two of these lies one thing that can be lost."""
+
+
+def unobserved(_point: str) -> None:
+    """Do nothing at any point."""

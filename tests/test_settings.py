@@ -38,6 +38,34 @@ def test_arguments_go_before_variables_before_the_file(
     assert (settings.port, settings.host, settings.model) == (3, "127.0.0.2", "a:b")
 
 
+def test_empty_variables_count_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERTULIA_PORT", "")
+    monkeypatch.setenv("TERTULIA_DATABASE_URL", "")
+    monkeypatch.setenv("TERTULIA_DATABASE_URL_FILE", "")
+
+    settings = load_settings()
+
+    assert settings.port == 8000
+    assert settings.database_kind == "sqlite"
+
+
+def test_settings_made_by_hand_ignore_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERTULIA_PORT", "1")
+    monkeypatch.setenv("TERTULIA_MODEL", "a:b")
+
+    settings = Settings(lease_seconds=20)
+
+    assert (settings.port, settings.model, settings.lease_seconds) == (8000, None, 20)
+
+
+def test_every_problem_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERTULIA_PORT", "70000")
+    monkeypatch.setenv("TERTULIA_AUTH", "keys")
+
+    with pytest.raises(InvalidInput, match=r"TERTULIA_PORT: .*; TERTULIA_AUTH: "):
+        load_settings()
+
+
 def test_a_key_chooses_the_default_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
 
@@ -53,6 +81,13 @@ def test_the_databases_url_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch,
 
     assert settings.database_url == "postgresql://me:secret@db/tertulia"
     assert settings.database_kind == "postgresql"
+
+
+def test_an_argument_goes_before_a_secret_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgresql://me:secret@db/tertulia\n")
+    monkeypatch.setenv("TERTULIA_DATABASE_URL_FILE", str(tmp_path / "url"))
+
+    assert load_settings({"database_url": "memory://"}).database_kind == "memory"
 
 
 def test_a_secret_is_given_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from typing_extensions import override
 
 from tertulia.engine import ActiveRun, Engine, Performer, Probe, StepResult, Turn
-from tertulia.engine.engine import CLAIM_LIMIT
+from tertulia.engine.chores import CLAIM_LIMIT
 from tertulia.stores import open_store
 from tertulia.testing.builders import PERFORMER, a_claimant, a_digest, an_answer
 from tertulia.testing.crashing import crash_at

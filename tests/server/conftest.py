@@ -32,16 +32,25 @@ async def serving(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
-    """Log as the service does; returns what was written."""
+def log_to(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[StringIO], Callable[[], str]]]:
+    """Log as the service does, to what stands for standard error; returns what was written."""
     handlers, level = logging.root.handlers[:], logging.root.level
-    written = StringIO()
-    monkeypatch.setattr(sys, "stderr", written)
     logging.root.handlers.clear()  # so that they are not closed
-    logs.configure("info")
-    yield written.getvalue
+
+    def opened(written: StringIO) -> Callable[[], str]:
+        monkeypatch.setattr(sys, "stderr", written)
+        logs.configure("info")
+        return written.getvalue
+
+    yield opened
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
+
+
+@pytest.fixture
+def log(log_to: Callable[[StringIO], Callable[[], str]]) -> Callable[[], str]:
+    """Log as the service does; returns what was written."""
+    return log_to(StringIO())
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ _QUIET: Final = {
     "asyncio": logging.WARNING,
     "alembic": logging.WARNING,
 }
-_LEVELS: Final = {number: name.lower() for name, number in logging.getLevelNamesMapping().items()}
 _FRAMES: Final = 12
 
 
@@ -67,7 +66,7 @@ class AsJSON(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "timestamp": datetime.fromtimestamp(record.created, UTC),
-            "level": _level(record),
+            "level": record.levelname.lower(),
             "logger": record.name,
             "event": _event(record),
             **_fields(record),
@@ -85,11 +84,7 @@ class AsWords(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = self.formatTime(record, "%H:%M:%S")
         said = (f"{name}={_plain(value)}" for name, value in _fields(record).items())
-        return " ".join([at, f"{_level(record):7}", _printable(_event(record)), *said])
-
-
-def _level(record: logging.LogRecord) -> str:
-    return _LEVELS.get(record.levelno) or record.levelname.lower()
+        return " ".join([at, f"{record.levelname.lower():7}", _printable(_event(record)), *said])
 
 
 def _event(record: logging.LogRecord) -> str:

@@ -4,9 +4,9 @@ The names in ``__all__`` are the promise. Each is imported when it is first aske
 importing the package costs next to nothing.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from tertulia.registry import load
+from tertulia.registry import lazily
 
 if TYPE_CHECKING:
     from tertulia.errors import TertuliaError
@@ -16,18 +16,13 @@ __version__ = "0.1.0"
 
 __all__ = ["Message", "TertuliaError", "__version__"]
 
-_EXPORTS: Final = {
-    "Message": "tertulia.messages:Message",
-    "TertuliaError": "tertulia.errors:TertuliaError",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = load(_EXPORTS[name])
-    globals()[name] = found
-    return found
+__getattr__ = lazily(
+    __name__,
+    {
+        "Message": "tertulia.messages:Message",
+        "TertuliaError": "tertulia.errors:TertuliaError",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,6 @@
 """Plugs by name, imported when they are first asked for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any, Generic, TypeVar, cast
 
@@ -31,6 +31,17 @@ class Registry(Generic[T]):
             known = ", ".join(sorted(self._plugs))
             raise KeyError(f"no {name!r} among the {self._room}; there are: {known}") from None
         return cast("type[T]", load(target))
+
+
+def lazily(module: str, exports: Mapping[str, str]) -> Callable[[str], object]:
+    """Return a module's ``__getattr__`` (PEP 562): what it exports is imported when first asked for."""
+
+    def get(name: str) -> object:
+        if name not in exports:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        return load(exports[name])
+
+    return get
 
 
 def load(target: str) -> Any:

@@ -1,1 +1,40 @@
 """For authors of plugs: contract suites, a real fake of a model server, and ways to make things fail."""
+
+from typing import TYPE_CHECKING
+
+from tertulia.registry import lazily
+
+if TYPE_CHECKING:
+    from tertulia.engine.probe import POINTS
+    from tertulia.llms.scripted import ScriptedLLM
+    from tertulia.testing.crashing import crash_at
+    from tertulia.testing.fake_openai import FakeOpenAI
+    from tertulia.testing.history import check
+    from tertulia.testing.llm_contract import LLMContract
+    from tertulia.testing.reading import read_history
+    from tertulia.testing.store_contract import StoreContract
+
+__all__ = [
+    "POINTS",
+    "FakeOpenAI",
+    "LLMContract",
+    "ScriptedLLM",
+    "StoreContract",
+    "check",
+    "crash_at",
+    "read_history",
+]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "POINTS": "tertulia.engine.probe:POINTS",
+        "FakeOpenAI": "tertulia.testing.fake_openai:FakeOpenAI",
+        "LLMContract": "tertulia.testing.llm_contract:LLMContract",
+        "ScriptedLLM": "tertulia.llms.scripted:ScriptedLLM",
+        "StoreContract": "tertulia.testing.store_contract:StoreContract",
+        "check": "tertulia.testing.history:check",
+        "crash_at": "tertulia.testing.crashing:crash_at",
+        "read_history": "tertulia.testing.reading:read_history",
+    },
+)

@@ -18,13 +18,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from jsonschema_rs import ReferencingError, ValidationError, Validator, validator_for
 
 from tertulia.errors import InvalidShape, ShapeMismatch
+from tertulia.registry import load
 from tertulia.schemas import allowed_depth
+
+if TYPE_CHECKING:
+    from jsonschema_rs import Validator
 
 MAX_BYTES: Final = 64 * 1024
 """The longest shape, in UTF-8."""
@@ -45,7 +48,7 @@ class Shape:
     """JSON Schema to guide the model by; what is enforced is this or, for the loose form, less."""
     rule: str
     """What the model is told; always the same for the same shape."""
-    _validator: Validator = field(repr=False, compare=False)
+    _validator: "Validator" = field(repr=False, compare=False)
     _depth: int = field(repr=False, compare=False)
 
     def validate(self, text: str) -> str:
@@ -258,10 +261,12 @@ _QUOTED: Final = 80
 
 def _shape(schema: dict[str, Any], *, rule: str, enforced: dict[str, Any], shown: object) -> Shape:
     depth = allowed_depth(enforced)
+    # Three megabytes that an installation without shapes never needs.
+    validator_for, unresolved = load("jsonschema_rs:validator_for"), load("jsonschema_rs:ReferencingError")
     try:
         validator = validator_for(enforced, offline=True, mask=_MASK)
         text = orjson.dumps(shown).decode()
-    except (ValidationError, ReferencingError, ValueError, TypeError) as error:
+    except (ValueError, TypeError, unresolved) as error:
         raise InvalidShape(f"the response shape is no usable JSON Schema: {_reason(error)}") from error
     kind = "object" if schema.get("type") == "object" or "properties" in schema else "value"
     rule = rule.replace("{kind}", kind).replace("{shown}", text)
@@ -269,7 +274,7 @@ def _shape(schema: dict[str, Any], *, rule: str, enforced: dict[str, Any], shown
 
 
 def _reason(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
+    if not isinstance(error, load("jsonschema_rs:ValidationError")):
         return str(error)[:_REASON_LENGTH]
     message = error.message.replace(_MASK, json.dumps(error.instance)[:_QUOTED], 1)
     return f"at {_path(error.instance_path)}, {message}"[:_REASON_LENGTH]

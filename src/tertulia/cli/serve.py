@@ -13,7 +13,7 @@ from typing_extensions import override
 from uvicorn.supervisors import Multiprocess
 
 from tertulia.app import App
-from tertulia.cli.allocator import keep_buffers
+from tertulia.cli.tuning import keep_buffers, settle
 from tertulia.engine import Probe, unobserved
 from tertulia.errors import InvalidInput
 from tertulia.server import logs
@@ -70,6 +70,7 @@ class Server(uvicorn.Server):
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        settle()
         _announce(self._settings, sockets or ())
 
 

@@ -1,10 +1,9 @@
 """Taking requests in: once per idempotency key, and failed ones again."""
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import bindparam, delete, select, update
-from sqlalchemy.dialects import postgresql
 
 from tertulia import ids
 from tertulia.conversations import Accepted, Claimant, Run, Submission
@@ -16,7 +15,7 @@ from tertulia.stores.sql.placing import NewRun
 from tertulia.stores.sql.rows import RUN_COLUMNS, run_of
 from tertulia.stores.sql.schema import IDEMPOTENCY, RUNS
 from tertulia.stores.sql.standing import Held
-from tertulia.stores.sql.statements import Connection, Statement
+from tertulia.stores.sql.statements import Connection, Statement, inserting_once
 
 _I: Final = IDEMPOTENCY.c
 _KEY: Final = (
@@ -24,11 +23,8 @@ _KEY: Final = (
     _I.scope == bindparam("scope"),
     _I.key == bindparam("key"),
 )
-_VALUES: Final[dict[str, Any]] = {c.name: bindparam(c.name) for c in _I}
 _FORGET: Final = Statement(delete(IDEMPOTENCY).where(*_KEY, _I.expires <= bindparam("at")))
-_TAKE: Final = Statement(
-    postgresql.insert(IDEMPOTENCY).values(_VALUES).on_conflict_do_nothing().returning(_I.run_id)
-)
+_TAKE: Final = inserting_once(IDEMPOTENCY, _I.run_id)
 _TAKEN: Final = Statement(select(_I.run_id, _I.request_hash).where(*_KEY))
 _RUN: Final = Statement(
     select(*RUN_COLUMNS, RUNS.c.successor, RUNS.c.input_tokens).where(

@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import bindparam, func, literal_column, null, select, update
-from sqlalchemy.dialects import postgresql
 
 from tertulia import ids
 from tertulia.conversations import Claimant, Commit, Committed, Ending, Lease
@@ -21,7 +20,7 @@ from tertulia.stores.sql.rows import (
 )
 from tertulia.stores.sql.schema import FRAMES, JOBS, MESSAGES, RUNS, STEPS
 from tertulia.stores.sql.standing import Held, Underway
-from tertulia.stores.sql.statements import Connection, Params, Statement
+from tertulia.stores.sql.statements import Connection, Params, Statement, inserting_once
 
 _R: Final = RUNS.c
 _RUN: Final = update(RUNS).where(_R.tenant == bindparam("tenant"), _R.id == bindparam("run"))
@@ -42,8 +41,7 @@ _END: Final = Statement(
         lease_until=null(),
     )
 )
-_STEP_VALUES: Final[dict[str, Any]] = {c.name: bindparam(c.name) for c in STEPS.c}
-_INSERT_STEP: Final = Statement(postgresql.insert(STEPS).values(_STEP_VALUES).on_conflict_do_nothing())
+_INSERT_STEP: Final = inserting_once(STEPS)
 _CLEAR_STEPS: Final = Statement(
     update(STEPS)
     .where(
@@ -53,8 +51,7 @@ _CLEAR_STEPS: Final = Statement(
     )
     .values(output=null())
 )
-_FRAME_VALUES: Final[dict[str, Any]] = {c.name: bindparam(c.name) for c in FRAMES.c}
-_INSERT_FRAME: Final = Statement(postgresql.insert(FRAMES).values(_FRAME_VALUES).on_conflict_do_nothing())
+_INSERT_FRAME: Final = inserting_once(FRAMES)
 _INSERT_JOB: Final = inserting(
     JOBS,
     status=literal_column("'queued'"),

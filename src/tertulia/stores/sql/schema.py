@@ -8,6 +8,7 @@ that was encoded by us. Text that people or models wrote stands only in the colu
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import (
+    UUID,
     BigInteger,
     Column,
     Index,
@@ -20,14 +21,13 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
 METADATA: Final = MetaData(
     naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%(table_name)s_%(column_0_N_name)s"}
 )
 
-Id = LargeBinary(16).with_variant(postgresql.UUID(), "postgresql")
+Id = LargeBinary(16).with_variant(UUID(), "postgresql")
 Digest = LargeBinary(32)
 _Kind: TypeAlias = TypeEngine[Any] | type[TypeEngine[Any]]
 

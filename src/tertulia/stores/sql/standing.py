@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import bindparam, func, literal_column, select
-from sqlalchemy.dialects import postgresql
 
 from tertulia import ids
 from tertulia.conversations import Conversation, Lease, NewConversation, RunStatus
@@ -13,7 +12,7 @@ from tertulia.messages import now_us
 from tertulia.stores.rules import Standing
 from tertulia.stores.sql.rows import CONVERSATION_COLUMNS, conversation_of
 from tertulia.stores.sql.schema import AGENTS, ALIASES, CONVERSATIONS, RUNS
-from tertulia.stores.sql.statements import Connection, LeaseClock, Row, Statement
+from tertulia.stores.sql.statements import Connection, LeaseClock, Row, Statement, inserting_once
 
 _C: Final = CONVERSATIONS.c
 _OF_AGENT: Final = (AGENTS.c.tenant == _C.tenant) & (AGENTS.c.id == _C.agent_id)
@@ -58,17 +57,8 @@ _AGENT_VERSION: Final = Statement(
         AGENTS.c.version >= bindparam("pinned"),
     )
 )
-_ALIAS_VALUES: Final[dict[str, Any]] = {c.name: bindparam(c.name) for c in ALIASES.c}
-_TAKE_ALIAS: Final = Statement(
-    postgresql.insert(ALIASES).values(_ALIAS_VALUES).on_conflict_do_nothing().returning(ALIASES.c.id)
-)
-_CONVERSATION_VALUES: Final[dict[str, Any]] = {c.name: bindparam(c.name) for c in _C}
-_INSERT: Final = Statement(
-    postgresql.insert(CONVERSATIONS)
-    .values(_CONVERSATION_VALUES)
-    .on_conflict_do_nothing()
-    .returning(CONVERSATIONS.c.id)
-)
+_TAKE_ALIAS: Final = inserting_once(ALIASES, ALIASES.c.id)
+_INSERT: Final = inserting_once(CONVERSATIONS, CONVERSATIONS.c.id)
 
 
 @dataclass(slots=True)

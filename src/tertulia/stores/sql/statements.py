@@ -1,23 +1,23 @@
 """Core statements, compiled once for each database and then run without SQLAlchemy."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any, Final, Protocol, TypeAlias
 
-from sqlalchemy import ColumnElement, Executable, bindparam
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Column, ColumnElement, Executable, Table, bindparam
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import BigInteger
 
+from tertulia.registry import load
+
 Params: TypeAlias = Mapping[str, Any]
 Row: TypeAlias = Sequence[Any]
 
-_SQLITE: Final[Dialect] = sqlite.dialect(paramstyle="qmark")
-_POSTGRESQL: Final[Dialect] = postgresql.asyncpg.dialect()  # type: ignore[no-untyped-call]  # untyped in SQLAlchemy
 _PLACE: Final = re.compile(r"\$(\d+)")
 
 
@@ -38,13 +38,46 @@ class Compiled:
 
 
 class Statement:
-    """A Core statement in both of its compiled forms; every value in it is a named parameter."""
+    """A Core statement, compiled for a database when it is first carried out there.
 
-    __slots__ = ("postgresql", "sqlite")
+    Every value in it is a named parameter. What the databases write differently is given as a
+    function that makes it for a dialect's name.
+    """
 
-    def __init__(self, clause: Executable) -> None:
-        self.sqlite = _compiled(clause, _SQLITE)
-        self.postgresql = _compiled(clause, _POSTGRESQL)
+    def __init__(self, clause: Executable | Callable[[str], Executable]) -> None:
+        self._clause = clause
+
+    @cached_property
+    def sqlite(self) -> Compiled:
+        """The statement for SQLite."""
+        return _compiled(self._for("sqlite"), _dialect("sqlalchemy.dialects.sqlite:dialect"))
+
+    @cached_property
+    def postgresql(self) -> Compiled:
+        """The statement for asyncpg."""
+        return _compiled(self._for("postgresql"), _dialect("sqlalchemy.dialects.postgresql.asyncpg:dialect"))
+
+    def _for(self, dialect: str) -> Executable:
+        return self._clause if isinstance(self._clause, Executable) else self._clause(dialect)
+
+
+def inserting_once(table: Table, *returning: Column[Any]) -> Statement:
+    """Return the statement that inserts a row unless its key is there: then it returns no row either."""
+
+    def make(dialect: str) -> Executable:
+        insert = load(f"sqlalchemy.dialects.{dialect}:insert")
+        values: dict[str, Any] = {column.name: bindparam(column.name) for column in table.c}
+        clause: Executable = insert(table).values(values).on_conflict_do_nothing()
+        return clause.returning(*returning) if returning else clause  # type: ignore[attr-defined]  # an Insert
+
+    return Statement(make)
+
+
+@cache
+def _dialect(target: str) -> Dialect:
+    """Return a dialect; only the one that is used gets imported."""
+    dialect: Dialect = load(target)()
+    return dialect
 
 
 def _compiled(clause: Executable, dialect: Dialect) -> Compiled:

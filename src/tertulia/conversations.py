@@ -38,6 +38,8 @@ class Conversation:
     """What a performer keeps between runs: JSON text."""
     created_at: int = 0
     """Microseconds since 1970, UTC."""
+    updated_at: int = field(default=0, compare=False)
+    """When its row was last written; microseconds since 1970, UTC."""
 
     @property
     def shown_id(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Final, Self
 import orjson
 
 from tertulia.errors import InvalidInput
+from tertulia.ids import AGENT, is_id
 from tertulia.shapes import check_shape
 
 MAX_NAME: Final = 200
@@ -145,6 +146,8 @@ def check_name(name: str) -> str:
         raise InvalidInput(f"a name has at most {MAX_NAME} characters")
     if not name.isprintable() or ":" in name:
         raise InvalidInput("a name must be printable and hold no colon")
+    if is_id(name, prefix=AGENT):
+        raise InvalidInput("a name must not have the form of an agent's id")
     if name.lower() in RESERVED_NAMES:
         raise InvalidInput(f"the name {name!r} is reserved; choose another")
     return name

@@ -103,7 +103,7 @@ class Runtime:
             multitask=options.multitask,
             expected_head=options.expected_head,
             key=options.idempotency_key,
-            request_hash=_digest(text, conversation, kept) if options.idempotency_key else b"",
+            request_hash=_digest(text, kept) if options.idempotency_key else b"",
         )
         return await self.engine.submit(submission)
 
@@ -126,10 +126,6 @@ def _check_key(key: str | None) -> None:
         raise InvalidInput(f"an Idempotency-Key must be 1 to {MAX_KEY} printable characters")
 
 
-def _digest(text: str, conversation: str | NewConversation, kept: Mapping[str, object]) -> bytes:
-    """Return what must be equal in two requests with one key."""
-    if isinstance(conversation, NewConversation):
-        named = [conversation.agent_id, conversation.alias, conversation.user_id]
-    else:
-        named = [conversation]
-    return sha256(orjson.dumps([named, text, kept], option=orjson.OPT_SORT_KEYS)).digest()
+def _digest(text: str, kept: Mapping[str, object]) -> bytes:
+    """Return what must be equal in two requests with one key; the conversation is the key's scope."""
+    return sha256(orjson.dumps([text, kept], option=orjson.OPT_SORT_KEYS)).digest()

@@ -219,8 +219,10 @@ def _named(word: str) -> dict[str, Any]:
 
 
 def _described(value: object, *, at: str, read: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
-    """Return the schema that the loose form stands for."""
+    """Return the schema that the loose form stands for; a schema inside it stands for itself."""
     if isinstance(value, dict):
+        if at != "$" and _is_schema(value):
+            return dict(value)
         return _described_object(value, at=at, read=read)
     if isinstance(value, list | tuple):
         items = {"items": _described(value[0], at=f"{at}[0]", read=read)} if len(value) == 1 else {}

@@ -50,7 +50,7 @@ from tertulia.testing.builders import (
 
 T = TypeVar("T")
 
-TIMES: Final = frozenset({"created_at", "started_at", "ended_at"})
+TIMES: Final = frozenset({"created_at", "updated_at", "started_at", "ended_at"})
 TENANTS: Final = count(1_000)
 """A fresh tenant for every example, so that all of them can share a database."""
 

@@ -103,6 +103,7 @@ def make(room: Room, new: NewConversation, *, tenant: int, now: int) -> Log:
         user_id=new.user_id,
         lineage_id=new.id,
         created_at=now,
+        updated_at=now,
     )
     room.logs[row.id] = log = Log(row=row)
     insort(room.of_agent[row.agent_id], row.id)

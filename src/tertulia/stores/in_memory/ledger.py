@@ -81,7 +81,7 @@ def enter(room: Room, log: Log, run: Run, *, message: Message, tokens: int) -> E
 def begin(log: Log, entry: Entry, claimant: Claimant, *, now: int) -> Claim:
     """Give a run to a claimant; its message is numbered if it has no number yet."""
     if not entry.input.number:
-        _number(log, entry)
+        _number(log, entry, now=now)
     entry.owner, entry.lease_until = claimant.owner, now + claimant.lease_us
     entry.run = run = replace(
         entry.run,
@@ -103,11 +103,11 @@ def begin(log: Log, entry: Entry, claimant: Claimant, *, now: int) -> Claim:
     )
 
 
-def _number(log: Log, entry: Entry) -> None:
+def _number(log: Log, entry: Entry, *, now: int) -> None:
     head = log.row.head + 1
     entry.input = replace(entry.input, number=head)
     log.messages.append(entry.input)
-    log.row = replace(log.row, head=head, tokens=log.row.tokens + entry.tokens)
+    log.row = replace(log.row, head=head, tokens=log.row.tokens + entry.tokens, updated_at=now)
 
 
 def give_back(entry: Entry) -> None:
@@ -128,6 +128,7 @@ def write(room: Room, log: Log, entry: Entry, commit: Commit, *, now: int) -> No
     log.row = replace(
         log.row,
         head=len(log.messages),
+        updated_at=now,
         tokens=log.row.tokens + commit.tokens,
         state=log.row.state if commit.state is None else commit.state,
     )

@@ -38,6 +38,7 @@ CONVERSATION_COLUMNS: tuple[Column[Any], ...] = tuple(
         "first_message",
         "state",
         "created_at",
+        "updated_at",
     ]
 )
 
@@ -108,7 +109,8 @@ def conversation_of(row: Row) -> Conversation:
         first,
         state,
         at,
-    ) = row[:13]
+        updated_at,
+    ) = row[: len(CONVERSATION_COLUMNS)]
     return Conversation(
         tenant=tenant,
         id=ids.from_bytes(ids.CONVERSATION, ident),
@@ -123,6 +125,7 @@ def conversation_of(row: Row) -> Conversation:
         first_message=first,
         state=state,
         created_at=at,
+        updated_at=updated_at,
     )
 
 

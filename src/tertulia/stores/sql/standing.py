@@ -42,6 +42,10 @@ _BOTH: Final = (
     .where(*_KEY, RUNS.c.id == bindparam("run"))
 )
 
+_OWN: Final = len(CONVERSATION_COLUMNS)
+_RUN: Final = len(_LOCKED.selected_columns)
+_ALL: Final = len(_BOTH.selected_columns)
+
 _LOCK: Final = Statement(_LOCKED.with_for_update(of=CONVERSATIONS))
 _TRY_LOCK: Final = Statement(_LOCKED.with_for_update(of=CONVERSATIONS, skip_locked=True))
 _LOCK_BOTH: Final = Statement(_BOTH.with_for_update(of=(CONVERSATIONS, RUNS)))
@@ -122,7 +126,7 @@ async def underway(db: Connection, lease: Lease, *, wait: bool = True) -> Underw
     )
     if row is None:
         return None
-    status, epoch, attempt, last_number, owner, is_expired = row[17:23]
+    status, epoch, attempt, last_number, owner, is_expired = row[_RUN:_ALL]
     return Underway(
         held=_held(row),
         status=RunStatus(status),
@@ -135,7 +139,7 @@ async def underway(db: Connection, lease: Lease, *, wait: bool = True) -> Underw
 
 
 def _held(row: Row) -> Held:
-    holder, queued, next_run, newest_version = row[13:17]
+    holder, queued, next_run, newest_version = row[_OWN:_RUN]
     return Held(
         conversation=conversation_of(row),
         holder=None if holder is None else ids.from_bytes(ids.RUN, holder),

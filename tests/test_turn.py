@@ -19,7 +19,7 @@ from tertulia.events import (
     TurnFinished,
     TurnStarted,
 )
-from tertulia.llms.base import LLM
+from tertulia.llms.base import LLM, Prompt
 from tertulia.llms.models import Models
 from tertulia.llms.scripted import Script, ScriptedLLM
 from tertulia.runtime import RunOptions, Runtime
@@ -253,3 +253,34 @@ async def test_turns_of_one_process_do_not_read_the_log_again(monkeypatch: pytes
         assert [m["content"] for m in kitchen.llm.prompts[-1][2:]] == [
             "First?", "Yes.", "Second?", "Yes.", "Third?",
         ]  # fmt: skip
+
+
+async def test_prompt_that_the_provider_finds_too_long_is_cut_and_asked_again() -> None:
+    def short_of_memory(prompt: Prompt) -> str | Exception:
+        return ContextTooLong("too long") if len(prompt.messages) > 6 else "Yes."
+
+    async with a_kitchen(short_of_memory, context_tokens=400) as kitchen:
+        for turn in range(8):
+            await kitchen.ask(f"{turn} " + "a " * 10)
+
+        assert len(await kitchen.texts()) == 16
+        assert kitchen.llm.prompts[-1][-1]["content"].startswith("7 ")
+        lengths = [len(prompt) for prompt in kitchen.llm.prompts]
+        assert sum(length > 6 for length in lengths) <= 3  # found out, and then kept in mind
+
+
+async def test_message_that_no_provider_takes_fails_after_a_few_attempts() -> None:
+    async with a_kitchen(lambda _: ContextTooLong("too long"), context_tokens=4000) as kitchen:
+        with pytest.raises(ContextTooLong):
+            await kitchen.ask("hello")
+
+        assert len(kitchen.llm.prompts) == 4
+        assert await kitchen.texts() == ["hello"]
+
+
+async def test_agent_whose_own_texts_fill_the_window_says_which_they_are() -> None:
+    async with a_kitchen(
+        ["never"], replace(DEFINITION, context="word " * 900), context_tokens=300
+    ) as kitchen:
+        with pytest.raises(ContextTooLong, match="the agent's own texts take about"):
+            await kitchen.ask("hi")

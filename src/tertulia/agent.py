@@ -10,7 +10,7 @@ from tertulia.errors import NotFound
 from tertulia.llms.models import Models
 from tertulia.memory.history import LogHistory
 from tertulia.stores import Store
-from tertulia.turn import Speaker, take
+from tertulia.turn import Speaker, Windows, take
 
 PERFORMER: Final = "agent"
 """Name of the performer of stored agents: any process with their store can be it."""
@@ -20,9 +20,13 @@ _KEPT: Final = 1024
 class AgentPerformer(Performer):
     """Carries out the runs of stored agents, each with the version that its run was accepted with."""
 
-    def __init__(self, store: Store, models: Models, *, context_tokens: int) -> None:
-        self._store, self._models, self._context_tokens = store, models, context_tokens
+    def __init__(
+        self, store: Store, models: Models, *, context_tokens: int, call_seconds: float = 120.0
+    ) -> None:
+        self._store, self._models = store, models
+        self._context_tokens, self._call_seconds = context_tokens, call_seconds
         self._history = LogHistory(store.conversations)
+        self._windows = Windows()
         self._agents: dict[tuple[int, str, int | None], Agent] = {}
 
     @override
@@ -34,6 +38,8 @@ class AgentPerformer(Performer):
             llm=self._models.get(agent.definition.model),
             settings=agent.definition.settings.under(ModelSettings.parse(options.get("settings"))),
             context_tokens=self._context_tokens,
+            call_seconds=self._call_seconds,
+            windows=self._windows,
             wants_deltas=bool(options.get("deltas", False)),
         )
         return await take(run, speaker, self._history)

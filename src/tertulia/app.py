@@ -24,7 +24,12 @@ class App:
             settings.default_model,
             options=LLMOptions(notify=notify, whole_seconds=settings.model_timeout_seconds),
         )
-        agents = AgentPerformer(self.store, self.models, context_tokens=settings.context_tokens)
+        agents = AgentPerformer(
+            self.store,
+            self.models,
+            context_tokens=settings.context_tokens,
+            call_seconds=settings.model_timeout_seconds,
+        )
         self.runtime = Runtime(
             self.store, {PERFORMER: agents}, lease_seconds=settings.lease_seconds, probe=probe
         )

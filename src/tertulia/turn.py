@@ -13,7 +13,7 @@ from tertulia import ids
 from tertulia.definitions import Agent, ModelSettings
 from tertulia.engine.active import ActiveRun
 from tertulia.engine.turns import StepResult, Turn
-from tertulia.errors import ModelMalformed, ShapeMismatch
+from tertulia.errors import ContextTooLong, ModelMalformed, ShapeMismatch
 from tertulia.events import StepRestarted, TextDelta, TurnStarted
 from tertulia.llms import base as llms
 from tertulia.llms.base import LLM, Prompt, Shown
@@ -23,9 +23,30 @@ from tertulia.shapes import Shape, parse_shape
 
 REPAIRS: Final = 2
 """How often a model may mend an answer that does not have the response shape."""
-CALL_SECONDS: Final = 120.0
+CUTS: Final = 3
+"""How often a prompt that its provider finds too long is halved."""
+_CUT_SHORT: Final = frozenset({"length", "content_filter"})
 _ANSWER_SHARE: Final = 4
 _ANSWER_TOKENS: Final = 512
+
+
+class Windows:
+    """How many tokens each model was found to take, by our estimate, where it was given more.
+
+    Estimates may be too low for a text or a vocabulary, and a provider may not say how large its
+    window is. What one call has learnt, the next need not find out again.
+    """
+
+    def __init__(self) -> None:
+        self._learnt: dict[str, int] = {}
+
+    def bound(self, llm: LLM, tokens: int) -> int:
+        """Return ``tokens``, or fewer if this model has refused as many."""
+        return min(tokens, self._learnt.get(llm.name, tokens))
+
+    def learn(self, llm: LLM, tokens: int) -> None:
+        """Note that this model took ``tokens`` after it had refused more."""
+        self._learnt[llm.name] = tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +59,9 @@ class Speaker:
     """The agent's, with the run's own laid over them."""
     context_tokens: int
     """Tokens that it is shown at most."""
+    call_seconds: float
+    """How long a call of the model may take, if the settings do not say."""
+    windows: Windows
     wants_deltas: bool = True
 
 
@@ -50,6 +74,12 @@ class _Persona:
     shape: Shape | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    text: str
+    is_cut: bool
+
+
 async def take(run: ActiveRun, speaker: Speaker, history: LogHistory, *, number: int = 1) -> Turn:
     """Let an agent answer, and return what is to be kept.
 
@@ -60,18 +90,12 @@ async def take(run: ActiveRun, speaker: Speaker, history: LogHistory, *, number:
     name = speaker.agent.definition.name
     run.emit(TurnStarted(turn=number, author=name))
     persona = _persona(speaker.agent, run.conversation.first_message or "")
-    budget = _budget(speaker) - persona.tokens
-    shown = await history.show(run.conversation, newest=(run.input,), budget=budget, opening=persona.opening)
-    run.when_kept(partial(history.learn, run.conversation, budget=budget))
-    prompt = Prompt(
-        messages=shown,
-        settings=speaker.settings,
-        response_schema=None if persona.shape is None else persona.shape.schema,
-        wants_deltas=speaker.wants_deltas,
-    )
-    answer = await _answer(run, speaker, prompt, path=f"turn/{number}")
+    room = speaker.windows.bound(speaker.llm, _room(speaker))
+    talk = _Talk(run, speaker, history, persona, f"turn/{number}", room)
+    prompt = await talk.prompt()
+    answer = await talk.answer(prompt)
     if persona.shape is not None:
-        answer = await _shaped(run, speaker, prompt, persona.shape, answer, path=f"turn/{number}")
+        answer = await talk.shaped(prompt, persona.shape, answer)
     message = Message(
         id=ids.new_id(ids.MESSAGE),
         role="assistant",
@@ -84,65 +108,105 @@ async def take(run: ActiveRun, speaker: Speaker, history: LogHistory, *, number:
     return Turn(author=name, messages=(message,), tokens=tokens_of(answer.text))
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    text: str
-    is_cut: bool
+@dataclass(slots=True)
+class _Talk:
+    """A turn under way."""
 
+    run: ActiveRun
+    speaker: Speaker
+    history: LogHistory
+    persona: _Persona
+    path: str
+    room: int
+    """Tokens that a prompt may have."""
 
-async def _shaped(
-    run: ActiveRun, speaker: Speaker, prompt: Prompt, shape: Shape, answer: _Answer, *, path: str
-) -> _Answer:
-    """Return the answer in its response shape, asking the model to mend it where it has to."""
-    for repair in range(1, REPAIRS + 2):
-        try:
-            return _Answer(shape.validate(answer.text), answer.is_cut)
-        except ShapeMismatch as mismatch:
-            if repair > REPAIRS:
-                raise
-            told = str(mismatch)
-        run.emit(StepRestarted(path=f"{path}/model/{repair}"))
-        mending = (Shown(role="assistant", text=answer.text), Shown(role="user", text=told))
-        prompt = replace(prompt, messages=(*prompt.messages, *mending))
-        answer = await _answer(run, speaker, prompt, path=path, call=repair + 1)
-    raise AssertionError("not reached")
+    async def prompt(self) -> Prompt:
+        """Return what the model is to be shown, as far as there is room for it."""
+        conversation, budget = self.run.conversation, self.room - self.persona.tokens
+        if budget <= 0:
+            raise ContextTooLong(
+                f"the agent's own texts take about {self.persona.tokens} tokens, and there is room for "
+                f"{self.room}: shorten its context and instructions, or let models be shown more "
+                "(TERTULIA_CONTEXT_TOKENS)"
+            )
+        shown = await self.history.show(
+            conversation, newest=(self.run.input,), budget=budget, opening=self.persona.opening
+        )
+        self.run.when_kept(partial(self.history.learn, conversation, budget=budget))
+        return Prompt(
+            messages=shown,
+            settings=self.speaker.settings,
+            response_schema=None if self.persona.shape is None else self.persona.shape.schema,
+            wants_deltas=self.speaker.wants_deltas,
+        )
 
+    async def answer(self, prompt: Prompt, *, call: int = 1) -> _Answer:
+        """Ask the model once; what was journaled of an earlier attempt is not asked again."""
+        path = f"{self.path}/model/{call}"
+        has_asked = False
 
-async def _answer(run: ActiveRun, speaker: Speaker, prompt: Prompt, *, path: str, call: int = 1) -> _Answer:
-    """Ask the model once; what was journaled of an earlier attempt is not asked again."""
-    name = speaker.agent.definition.name
-    path = f"{path}/model/{call}"
-    has_asked = False
+        async def work() -> StepResult:
+            nonlocal has_asked
+            has_asked = True
+            return await self._ask_what_fits(replace(prompt, key=f"{self.run.run.id}:{path}"))
 
-    async def work() -> StepResult:
-        nonlocal has_asked
-        has_asked = True
-        return await _ask(run, speaker.llm, replace(prompt, key=f"{run.run.id}:{path}"), author=name)
+        if self.run.is_resumed:
+            self.run.emit(StepRestarted(path=path))
+        result = await self.run.step(
+            path,
+            work,
+            kind="model",
+            identity=_identity(self.speaker.agent, call),
+            within_seconds=self.speaker.settings.timeout or self.speaker.call_seconds,
+        )
+        kept = orjson.loads(result.output)
+        if not has_asked:
+            self._say(kept["text"])
+        return _Answer(kept["text"], kept["finish_reason"] in _CUT_SHORT)
 
-    if run.is_resumed:
-        run.emit(StepRestarted(path=path))
-    result = await run.step(
-        path,
-        work,
-        kind="model",
-        identity=_identity(speaker.agent, call),
-        within_seconds=speaker.settings.timeout or CALL_SECONDS,
-    )
-    kept = orjson.loads(result.output)
-    if not has_asked:
-        run.emit(TextDelta(text=kept["text"], author=name))
-    return _Answer(kept["text"], kept["finish_reason"] == "length")
+    async def shaped(self, prompt: Prompt, shape: Shape, answer: _Answer) -> _Answer:
+        """Return the answer in its response shape, asking the model to mend it where it has to."""
+        for repair in range(1, REPAIRS + 2):
+            try:
+                return _Answer(shape.validate(answer.text), answer.is_cut)
+            except ShapeMismatch as mismatch:
+                if repair > REPAIRS:
+                    raise
+                told = str(mismatch)
+            self.run.emit(StepRestarted(path=f"{self.path}/model/{repair}"))
+            mending = (Shown(role="assistant", text=answer.text), Shown(role="user", text=told))
+            prompt = replace(prompt, messages=(*prompt.messages, *mending))
+            answer = await self.answer(prompt, call=repair + 1)
+        raise AssertionError("not reached")
 
+    async def _ask_what_fits(self, prompt: Prompt) -> StepResult:
+        """Ask, and ask again with less of the history where the provider finds it too long."""
+        for cut in range(CUTS + 1):
+            try:
+                result = await self._ask(prompt)
+            except ContextTooLong:
+                if cut == CUTS:
+                    raise
+                self.room //= 2
+                prompt = replace(await self.prompt(), key=prompt.key)
+                continue
+            if cut:
+                self.speaker.windows.learn(self.speaker.llm, self.room)
+            return result
+        raise AssertionError("not reached")
 
-async def _ask(run: ActiveRun, llm: LLM, prompt: Prompt, *, author: str) -> StepResult:
-    async with aclosing(llm.stream(prompt)) as events:
-        async for event in events:
-            if isinstance(event, llms.TextDelta):
-                run.pass_point("step.speaking")
-                run.emit(TextDelta(text=event.text, author=author))
-            else:
-                return _result(event)
-    raise ModelMalformed("the model's answer has no end")
+    async def _ask(self, prompt: Prompt) -> StepResult:
+        async with aclosing(self.speaker.llm.stream(prompt)) as events:
+            async for event in events:
+                if isinstance(event, llms.TextDelta):
+                    self.run.pass_point("step.speaking")
+                    self._say(event.text)
+                else:
+                    return _result(event)
+        raise ModelMalformed("the model's answer has no end")
+
+    def _say(self, text: str) -> None:
+        self.run.emit(TextDelta(text=text, author=self.speaker.agent.definition.name))
 
 
 def _result(finished: llms.Finished) -> StepResult:
@@ -156,12 +220,12 @@ def _identity(agent: Agent, call: int) -> bytes:
     return sha256(f"model\n{agent.id}\n{agent.version}\n{call}".encode()).digest()
 
 
-def _budget(speaker: Speaker) -> int:
+def _room(speaker: Speaker) -> int:
     """Return the tokens that a prompt may have, the answer's own left free where the window is known."""
     window = speaker.llm.window
     if window is None:
         return speaker.context_tokens
-    answer = speaker.settings.max_tokens or min(_ANSWER_TOKENS, window // _ANSWER_SHARE)
+    answer = min(speaker.settings.max_tokens or _ANSWER_TOKENS, window // _ANSWER_SHARE)
     return min(speaker.context_tokens, window - answer)
 
 

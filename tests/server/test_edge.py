@@ -108,7 +108,17 @@ async def test_requests_for_other_hosts_are_refused(service: httpx2.AsyncClient,
     assert response.status_code == 421
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "[::1]:8000", "app.localhost:80"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1:8000",
+        "localhost",
+        "[::1]:8000",
+        "app.localhost:80",
+        "0.0.0.0:8000",  # what the tutorial's own client asks for
+        "[::]:8000",
+    ],
+)
 async def test_requests_for_this_machine_are_answered(service: httpx2.AsyncClient, host: str) -> None:
     assert (await service.get("/agents/get-agents", headers={"host": host})).status_code == 200
 

@@ -5,14 +5,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tertulia.messages import Flag, Message, Role, text_content
 from tertulia.server import lists
-from tertulia.server.exchanges import pair, with_pending
 from tests.server.doing import a_conversation, an_agent, messages, say
-
-
-def a_message(number: int, role: Role, text: str, *, flags: Flag = Flag.NONE) -> Message:
-    return Message(id=f"m{number}{text}", role=role, content=text_content(text), number=number, flags=flags)
 
 
 async def turned(service: httpx2.AsyncClient, path: str, **query: str | int) -> list[Any]:
@@ -83,38 +77,18 @@ async def test_a_page_that_cannot_be_is_422(service: httpx2.AsyncClient, query: 
     assert response.status_code == 422
 
 
-def test_what_follows_a_message_answers_it() -> None:
-    log = [
-        a_message(2, "assistant", "to an earlier page"),
-        a_message(3, "user", "failed"),
-        a_message(4, "user", "asked"),
-        a_message(5, "assistant", "one"),
-        a_message(6, "tool", "called"),
-        a_message(7, "assistant", "two"),
-    ]
+@pytest.mark.parametrize("path", ["get-agents", "get-conversations", "get-messages"])
+@pytest.mark.parametrize(
+    "after", ["zzz", "%00", "%ED%A0%80", "agent_", "conv_xyz", "AGENT_" + "0" * 32, "0" * 32, "1e3", "\u0661"]
+)
+async def test_a_place_that_no_link_named_is_422_and_says_where_to_take_it(
+    service: httpx2.AsyncClient, path: str, after: str
+) -> None:
+    agent = await an_agent(service, name="bob")
+    body = {"agent_id": agent["id"], "id": "talk"}
+    await service.post("/agents/create-conversation", json=body)
 
-    pairs = pair(log)
+    response = await service.get(f"/agents/{path}?agent_id=bob&conversation_id=talk&after={after}")
 
-    assert [(one.asked.text, one.answer, one.last_number) for one in pairs] == [
-        ("failed", None, 3),
-        ("asked", "one\n\ntwo", 7),
-    ]
-
-
-def test_what_was_withdrawn_or_deleted_is_not_told() -> None:
-    log = [
-        a_message(1, "user", "a", flags=Flag.WITHDRAWN),
-        a_message(2, "assistant", "b", flags=Flag.WITHDRAWN),
-        a_message(3, "user", "c"),
-        a_message(4, "assistant", "", flags=Flag.DELETED),
-    ]
-
-    assert [(one.asked.text, one.answer) for one in pair(log)] == [("c", None)]
-
-
-def test_a_message_that_got_its_number_meanwhile_is_told_once() -> None:
-    numbered, waiting = a_message(1, "user", "a"), a_message(0, "user", "b")
-
-    told = with_pending(pair([numbered]), [numbered, waiting])
-
-    assert [one.asked.text for one in told] == ["a", "b"]
+    assert response.status_code == 422, response.text
+    assert "Link header" in response.json()["detail"]

@@ -1,9 +1,10 @@
 """The stored log as a model is shown it: the newest part that fits, kept ready between turns."""
 
+import sys
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from tertulia.conversations import Conversation
 from tertulia.errors import ContextTooLong
@@ -12,6 +13,9 @@ from tertulia.memory.tokens import MESSAGE_TOKENS, estimate
 from tertulia.memory.transcript import Passage, Transcript
 from tertulia.memory.window import Cut, Sized, find_cut, move_cut
 from tertulia.messages import Flag, Message
+
+_Key: TypeAlias = tuple[int, str, int]
+"""Tenant, conversation and budget."""
 
 _PAGE: Final = 64
 _OVERHEAD: Final = 400
@@ -58,7 +62,7 @@ class LogHistory:
 
     def __init__(self, conversations: Log, *, cache_bytes: int = 64_000_000) -> None:
         self._conversations, self._cache_bytes = conversations, cache_bytes
-        self._views: OrderedDict[tuple[str, int], _View] = OrderedDict()
+        self._views: OrderedDict[_Key, _View] = OrderedDict()
         self._weight = 0
 
     async def show(
@@ -75,7 +79,7 @@ class LogHistory:
         front, whatever it costs. Raises
         :class:`~tertulia.errors.ContextTooLong` if not even the newest exchange fits.
         """
-        key = (conversation.id, budget)
+        key = (conversation.tenant, conversation.id, budget)
         view = await self._kept(key, conversation, newest)
         if view is None:
             view = await self._read(conversation, budget=budget)
@@ -95,7 +99,7 @@ class LogHistory:
         ``conversation`` and ``budget`` are those that were shown before; what does not go on from
         there is left to be read.
         """
-        key = (conversation.id, budget)
+        key = (conversation.tenant, conversation.id, budget)
         view = self._views.pop(key, None)
         if view is None:
             return
@@ -104,9 +108,7 @@ class LogHistory:
             _append(view, said)
             self._keep(key, view)
 
-    async def _kept(
-        self, key: tuple[str, int], conversation: Conversation, newest: Sequence[Message]
-    ) -> _View | None:
+    async def _kept(self, key: _Key, conversation: Conversation, newest: Sequence[Message]) -> _View | None:
         """Return the kept view, brought up to the head; None if there is none or it is out of date."""
         view = self._views.pop(key, None)
         if view is None:
@@ -153,9 +155,10 @@ class LogHistory:
         _append(view, reversed(newest_first))
         return view
 
-    def _keep(self, key: tuple[str, int], view: _View) -> None:
+    def _keep(self, key: _Key, view: _View) -> None:
+        replaced = self._views.pop(key, None)
+        self._weight += view.weight - (0 if replaced is None else replaced.weight)
         self._views[key] = view
-        self._weight += view.weight
         while self._weight > self._cache_bytes and self._views:
             _, dropped = self._views.popitem(last=False)
             self._weight -= dropped.weight
@@ -188,7 +191,7 @@ def _shorten(view: _View, *, total: int, budget: int) -> None:
 
 def _weight(text: str) -> int:
     """Return about how many bytes a kept message takes: as text, encoded, and joined."""
-    return 3 * len(text) + _OVERHEAD
+    return sys.getsizeof(text) + 2 * len(text.encode()) + _OVERHEAD
 
 
 def _size(message: Message) -> Sized:

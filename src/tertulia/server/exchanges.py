@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tertulia.messages import Flag, Message
+from tertulia.stores import ConversationStore
 
 _HIDDEN = Flag.WITHDRAWN | Flag.DELETED
 
@@ -15,7 +16,29 @@ class Exchange:
     asked: Message
     answer: str | None = None
     last_number: int
-    """Number of the last message that belongs to it."""
+    """Number of the last message that belongs to it; 0 while it waits for one."""
+
+
+async def turn_page(
+    stored: ConversationStore, tenant: int, conversation_id: str, *, after: int, limit: int
+) -> tuple[list[Exchange], int | None]:
+    """Return ``limit`` exchanges after a number, and the number that the next page begins after.
+
+    The last page has none; it alone tells the messages that still wait for their number, all of
+    them, beyond the limit too: nothing could name a place between them.
+    """
+    # Before the log, so that a message which is numbered meanwhile is seen twice rather than never.
+    pending = await stored.pending(tenant, conversation_id)
+    wanted = 2 * limit + 1
+    messages = await stored.messages(tenant, conversation_id, after=after, limit=wanted)
+    batch = messages
+    while len(batch) == wanted and len(pair(messages)) <= limit:
+        batch = await stored.messages(tenant, conversation_id, after=messages[-1].number, limit=wanted)
+        messages = messages + batch
+    found = pair(messages)
+    if len(found) > limit:
+        return found[:limit], found[limit - 1].last_number
+    return with_pending(found, pending), None
 
 
 def pair(messages: Iterable[Message]) -> list[Exchange]:

@@ -34,7 +34,7 @@ class Limits:
             await self._inner(scope, receive, send)
 
     def _refusal(self, headers: Headers) -> tuple[int, str] | None:
-        if not self._any_host and not is_loopback(_host_of(headers.get("host", ""))):
+        if not self._any_host and not _is_here(_host_of(headers.get("host", ""))):
             return 421, "This server answers only on this machine: name it 127.0.0.1 or localhost."
         if headers.get("content-encoding", "identity").lower() != "identity":
             return 415, "Send the body as it is: compressed bodies are not accepted."
@@ -71,6 +71,18 @@ class Limits:
 
 
 _PORT: Final = ":"
+_UNSPECIFIED: Final = frozenset({"0.0.0.0", "[::"})  # noqa: S104 - compared with, not listened on
+"""As :func:`_host_of` returns them."""
+
+
+def _is_here(host: str) -> bool:
+    """Whether a request for this host can only be meant for this machine.
+
+    The check is there for names: a foreign page that has its own name resolved to this machine
+    (DNS rebinding) would be same-origin with us. Addresses cannot be rebound, so that the one
+    which connects to this machine as well, and which clients copy from servers' logs, is let in.
+    """
+    return is_loopback(host) or host in _UNSPECIFIED
 
 
 def _host_of(header: str) -> str:

@@ -9,8 +9,13 @@ import orjson
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 
+from tertulia.errors import InvalidInput
+from tertulia.ids import is_id
+from tertulia.server.options import whole_number
+
 MAX_LIMIT: Final = 1000
 _BATCH: Final = 200
+_NOWHERE: Final = "after names no place in this list; take it from the Link header of the page before"
 JSON: Final = "application/json"
 
 
@@ -29,7 +34,7 @@ Turn: TypeAlias = Callable[[str | None, int], Awaitable[Page]]
 
 async def answer(request: Request, turn: Turn, *, after: str | None, limit: int | None) -> Response:
     """Return the list as JSON; a long whole one is sent while it is read, so that memory stays flat."""
-    page = await turn(after, limit or _BATCH)
+    page = _leading_on(await turn(after, limit or _BATCH), {after})
     if page.after is None:
         return Response(as_json(page.rows), media_type=JSON)
     if limit is None:
@@ -37,6 +42,18 @@ async def answer(request: Request, turn: Turn, *, after: str | None, limit: int 
     following = request.url.include_query_params(after=page.after, limit=limit)
     link = f'<{following.path}?{following.query}>; rel="next"'
     return Response(as_json(page.rows), headers={"link": link}, media_type=JSON)
+
+
+def place(after: str | None, *, prefix: str) -> str | None:
+    """Return where a page begins if it can: an id with this prefix."""
+    if after is not None and not is_id(after, prefix=prefix):
+        raise InvalidInput(_NOWHERE)
+    return after
+
+
+def place_number(after: str | None) -> int:
+    """Return where a page begins if it can: a number, 0 for the beginning."""
+    return 0 if after is None else whole_number(after, otherwise=_NOWHERE)
 
 
 def as_json(value: object) -> bytes:
@@ -56,8 +73,16 @@ async def _whole(first: Page, turn: Turn) -> AsyncIterator[bytes]:
 
 
 async def _pages(first: Page, turn: Turn) -> AsyncGenerator[Page, None]:
-    page = first
+    page, been = first, {first.after}
     yield page
     while page.after is not None:
-        page = await turn(page.after, _BATCH)
+        page = _leading_on(await turn(page.after, _BATCH), been)
+        been.add(page.after)
         yield page
+
+
+def _leading_on(page: Page, been: set[str | None]) -> Page:
+    """Return a page, unless what follows it has been shown before: such a list would never end."""
+    if page.after is not None and page.after in been:
+        raise RuntimeError("the page after this one begins where an earlier one did")
+    return page

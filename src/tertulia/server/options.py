@@ -64,10 +64,10 @@ def options_of(body: Options, headers: Headers) -> RunOptions:
     )
 
 
-def whole_number(text: str, *, what: str) -> int:
-    """Return a whole number from 0 that stands in a header or a query."""
+def whole_number(text: str, *, otherwise: str) -> int:
+    """Return a whole number from 0 that stands in a header or a query; otherwise that is complained."""
     if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS):
-        raise InvalidInput(f"{what} must be a whole number")
+        raise InvalidInput(otherwise)
     return int(text)
 
 
@@ -82,4 +82,4 @@ def _strategy(name: str | None) -> Multitask:
 
 def _head(headers: Headers) -> int | None:
     given = headers.get("x-expected-head")
-    return None if given is None else whole_number(given, what="X-Expected-Head")
+    return None if given is None else whole_number(given, otherwise="X-Expected-Head must be a whole number")

@@ -20,8 +20,8 @@ from tertulia.server import tutorial_forms as forms
 from tertulia.server.bodies import Direct, described, read
 from tertulia.server.edge import note
 from tertulia.server.errors import TUTORIAL_STATUSES, answers, going_down, respond
-from tertulia.server.lists import JSON, MAX_LIMIT, Page, answer, as_json
-from tertulia.server.options import PARAMETERS, options_of, whole_number
+from tertulia.server.lists import JSON, MAX_LIMIT, Page, answer, as_json, place, place_number
+from tertulia.server.options import PARAMETERS, options_of
 from tertulia.server.tutorial_rows import agent_row, conversation_row, exchange_row
 
 _TAGS: Final[list[str | Enum]] = ["agents"]
@@ -107,7 +107,7 @@ class Tutorial:
             rows = [agent_row(agent, newest.get(agent.id, [])) for agent in agents]
             return Page(rows=rows, after=agents[-1].id if len(found) > limit else None)
 
-        return await answer(request, turn, after=after, limit=limit)
+        return await answer(request, turn, after=place(after, prefix=AGENT), limit=limit)
 
     async def create_conversation(self, request: Request) -> Response:
         """Begin a conversation with an agent, or return the one that has this id already."""
@@ -136,7 +136,7 @@ class Tutorial:
             rows = [conversation_row(conversation) for conversation in shown]
             return Page(rows=rows, after=shown[-1].id if len(found) > limit else None)
 
-        return await answer(request, turn, after=after, limit=limit)
+        return await answer(request, turn, after=place(after, prefix=CONVERSATION), limit=limit)
 
     async def get_messages(
         self, request: Request, conversation_id: Named, after: After = None, limit: Limit = None
@@ -144,16 +144,19 @@ class Tutorial:
         """List what was said in a conversation, in its order: every message with its answer.
 
         A message that is not answered (yet, or because the model failed) has null as its answer;
-        those that still wait in line come last.
+        those that still wait in line come last, whole with the last page.
         """
         name = check_text(conversation_id, what="conversation_id")
-        conversation = await self._app.store.conversations.get(DEFAULT_TENANT, name)
+        stored = self._app.store.conversations
+        conversation = await stored.get(DEFAULT_TENANT, name)
         note(request.scope, conversation=conversation.id)
 
         async def turn(after: str | None, limit: int) -> Page:
-            found, is_last = await self._exchanges(conversation.id, _number(after), limit)
+            found, following = await exchanges.turn_page(
+                stored, DEFAULT_TENANT, conversation.id, after=place_number(after), limit=limit
+            )
             rows = [exchange_row(exchange, name) for exchange in found]
-            return Page(rows=rows, after=None if is_last else str(found[-1].last_number))
+            return Page(rows=rows, after=None if following is None else str(following))
 
         return await answer(request, turn, after=after, limit=limit)
 
@@ -191,26 +194,6 @@ class Tutorial:
             return named
         return (await self._app.store.agents.get(DEFAULT_TENANT, check_text(named, what="agent_id"))).id
 
-    async def _exchanges(
-        self, conversation_id: str, after: int, limit: int
-    ) -> tuple[list[exchanges.Exchange], bool]:
-        """Return exchanges after a number, and whether they are the last ones."""
-        stored = self._app.store.conversations
-        # Before the log, so that a message which is numbered meanwhile is seen twice rather than never.
-        pending = await stored.pending(DEFAULT_TENANT, conversation_id)
-        wanted = 2 * limit + 1
-        messages = await stored.messages(DEFAULT_TENANT, conversation_id, after=after, limit=wanted)
-        batch = messages
-        while len(batch) == wanted and len(exchanges.pair(messages)) <= limit:
-            batch = await stored.messages(
-                DEFAULT_TENANT, conversation_id, after=messages[-1].number, limit=wanted
-            )
-            messages = messages + batch
-        found = exchanges.pair(messages)
-        if len(batch) < wanted:
-            found = exchanges.with_pending(found, pending)
-        return found[:limit], len(found) <= limit
-
 
 def _json(value: object) -> Response:
     return Response(as_json(value), media_type=JSON)
@@ -218,10 +201,6 @@ def _json(value: object) -> Response:
 
 def _said(finished: RunFinished) -> str:
     return "\n\n".join(message.text for message in finished.messages if message.role == "assistant")
-
-
-def _number(after: str | None) -> int:
-    return 0 if after is None else whole_number(after, what="after")
 
 
 def _shape_text(shape: str | dict[str, object]) -> str:

@@ -13,7 +13,7 @@ Laws for every store:
   last one seen, ``limit`` the most to be returned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self
 
@@ -143,11 +143,12 @@ class RunStore(Protocol):
         """
         ...
 
-    async def claim(self, claimant: Claimant, *, limit: int) -> list[Claim]:
+    async def claim(self, claimant: Claimant, *, limit: int, busy_with: Collection[str] = ()) -> list[Claim]:
         """Take over runs whose lease has run out, and start queued ones that nothing holds back.
 
         Only runs whose performer the claimant has. A run taken over gets the next epoch, ``attempt``
-        plus one, and comes with its journaled steps.
+        plus one, and comes with its journaled steps. ``busy_with`` are runs that the claimant still
+        carries out: those it does not take from itself, however late its leases were renewed.
         """
         ...
 

@@ -1,6 +1,6 @@
 """The ledger of runs, in memory."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from operator import attrgetter
 
@@ -49,10 +49,14 @@ class InMemoryRuns(RunStore):
             return _again(room, log, run, earlier=earlier, claimant=claimant)
 
     @override
-    async def claim(self, claimant: Claimant, *, limit: int) -> list[Claim]:
+    async def claim(self, claimant: Claimant, *, limit: int, busy_with: Collection[str] = ()) -> list[Claim]:
         with self._state.lock:
             now = self._state.now()
-            free = list(_free(self._state.rooms.values(), claimant, now=now))
+            free = [
+                log
+                for log in _free(self._state.rooms.values(), claimant, now=now)
+                if log.unfinished[0].run.id not in busy_with
+            ]
             return [ledger.begin(log, log.unfinished[0], claimant, now=now) for log in free[:limit]]
 
     @override

@@ -24,9 +24,21 @@ _HELD: Final = (
     _R.status == literal_column("'running'"),
 )
 
+_FREE: Final = RUNS.alias("free")
 _RENEW: Final = Statement(
-    update(RUNS).where(*_HELD).values(lease_until=LeaseClock() + bindparam("lease_us")).returning(_R.id)
+    update(RUNS)
+    .where(
+        *_HELD,
+        _R.id.in_(
+            select(_FREE.c.id)
+            .where(_FREE.c.tenant == bindparam("tenant"), _FREE.c.id == bindparam("run"))
+            .with_for_update(skip_locked=True)
+        ),
+    )
+    .values(lease_until=LeaseClock() + bindparam("lease_us"))
+    .returning(_R.id)
 )
+_IS_HELD: Final = Statement(select(_R.id).where(*_HELD))
 _RELEASE: Final = Statement(
     update(RUNS)
     .where(*_HELD)
@@ -159,11 +171,15 @@ async def start(db: Connection, claimant: Claimant, candidate: Candidate) -> Cla
 
 
 async def renew(db: Connection, leases: Sequence[Lease], *, lease_us: int) -> set[str]:
-    """Extend leases; return the runs that are still held."""
+    """Extend leases; return the runs that are still held.
+
+    A run whose row somebody has just locked is passed over, so that the others need not wait for
+    it: whoever commits to it is alive, and the next beat comes soon.
+    """
     held = set()
     for lease in leases:
-        row = await db.one(_RENEW, {**_held(lease), "lease_us": lease_us})
-        if row is not None:
+        key = _held(lease)
+        if await db.one(_RENEW, {**key, "lease_us": lease_us}) or await db.one(_IS_HELD, key):
             held.add(lease.run_id)
     return held
 

@@ -9,43 +9,63 @@ process see each other too. Where a system has none of the kind, everybody count
 import fcntl
 import os
 import struct
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from tertulia import ids
 
 _FLOCK: Final = "hhqqi4x"
-_SET: Final[int | None] = getattr(fcntl, "F_OFD_SETLK", None)
-_GET: Final[int | None] = getattr(fcntl, "F_OFD_GETLK", None)
+_HAS_LOCKS: Final = sys.platform == "linux" and sys.maxsize > 2**32  # the layout below is Linux's, in 64 bits
+_SET: Final[int | None] = getattr(fcntl, "F_OFD_SETLK", None) if _HAS_LOCKS else None
+_GET: Final[int | None] = getattr(fcntl, "F_OFD_GETLK", None) if _HAS_LOCKS else None
 _PLACES: Final = 2**62
+_ID: Final = 16
 
 
 class Owners:
-    """The owners of one database file that this process speaks for, and a look at the others."""
+    """The owners of one database file that this process speaks for, and a look at the others.
+
+    An owner writes its id into the file as well, once its lock is there: of one that is not in the
+    file that we see (it may have been deleted, or be another one) nothing is known.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND
+        self._file = os.open(path, flags, 0o600)
         self._mine: set[str] = set()
 
     def hold(self, owner: str) -> None:
         """Be alive as this owner, from now until ``close``; does nothing the second time."""
         if owner in self._mine:
             return
-        if _SET is not None:
-            fcntl.fcntl(self._file, _SET, _lock(owner))
         self._mine.add(owner)
+        if _SET is None:
+            return
+        with suppress(OSError):  # locks of this kind are not to be had here: the lease alone decides
+            fcntl.fcntl(self._file, _SET, _lock(owner))
+            os.write(self._file, ids.to_bytes(owner))
 
     def is_gone(self, owner: str) -> bool:
         """Whether nobody is alive as this owner, for certain."""
-        if _GET is None or owner in self._mine:
+        if _GET is None or owner in self._mine or not self._is_written(owner):
             return False
-        found = fcntl.fcntl(self._file, _GET, _lock(owner))
+        try:
+            found = fcntl.fcntl(self._file, _GET, _lock(owner))
+        except OSError:
+            return False
         return bool(struct.unpack(_FLOCK, found)[0] == fcntl.F_UNLCK)
 
     def close(self) -> None:
         """Be alive as nobody any more."""
         os.close(self._file)
         self._mine.clear()
+
+    def _is_written(self, owner: str) -> bool:
+        size, sought = os.fstat(self._file).st_size, ids.to_bytes(owner)
+        written = os.pread(self._file, size, 0)
+        return any(written[place : place + _ID] == sought for place in range(0, size, _ID))
 
 
 def _lock(owner: str) -> bytes:

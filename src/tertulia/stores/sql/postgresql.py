@@ -24,6 +24,13 @@ _TRIES: Final = 5
 _CONNECT_SECONDS: Final = 10.0
 _COMMAND_SECONDS: Final = 30.0
 _AGAIN: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_BROKEN: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 _SHUTTING: Final = (
     asyncpg.TooManyConnectionsError,
     asyncpg.CannotConnectNowError,
@@ -136,7 +143,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "max_cached_statement_lifetime": 0,
     "server_settings": {
         "application_name": "tertulia",
-        "lock_timeout": "10s",
+        "lock_timeout": "5s",
         "idle_in_transaction_session_timeout": "60s",
     },
 }
@@ -191,7 +198,7 @@ async def _errors() -> AsyncIterator[None]:
         raise StoreUnavailable("the database has no tables yet; run: tertulia db upgrade") from error
     except _SHUTTING as error:
         raise StoreBusy("the database is too busy; ask again", retry_after=1.0) from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except _BROKEN as error:
         raise _unavailable(error) from error
 
 

@@ -1,6 +1,7 @@
 """The ledger of runs in SQL."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -24,10 +25,12 @@ from tertulia.errors import NotFound
 from tertulia.messages import now_us
 from tertulia.stores.base import RunStore
 from tertulia.stores.sql import accepting, claiming, committing, pruning
-from tertulia.stores.sql.database import Database, SeesOwners
+from tertulia.stores.sql.database import Database, SeesOwners, Unit
 from tertulia.stores.sql.rows import RUN_COLUMNS, STEP_COLUMNS, run_of, step_of
 from tertulia.stores.sql.schema import FRAMES, RUNS, STEPS
 from tertulia.stores.sql.statements import Connection, Row, Statement
+
+_LOG: Final = logging.getLogger(__name__)
 
 _GET: Final = Statement(
     select(*RUN_COLUMNS).where(RUNS.c.tenant == bindparam("tenant"), RUNS.c.id == bindparam("run"))
@@ -74,22 +77,26 @@ class SqlRuns(RunStore):
         return await self._database.write(unit)
 
     @override
-    async def claim(self, claimant: Claimant, *, limit: int) -> list[Claim]:
+    async def claim(self, claimant: Claimant, *, limit: int, busy_with: Collection[str] = ()) -> list[Claim]:
         if not claimant.performers:
             return []
         self._hold(claimant)
         await self._void_leases_of_the_dead()
-        look = partial(claiming.candidates, claimant=claimant, limit=limit)
+        look = partial(claiming.candidates, claimant=claimant, limit=limit + len(busy_with))
         expired, orphaned = await self._database.read(look)
-        if not expired and not orphaned:
-            return []
+        expired = [run for run in expired if ids.from_bytes(ids.RUN, run[2]) not in busy_with]
+        tries = [partial(claiming.take_over, claimant=claimant, candidate=run) for run in expired]
+        tries += [partial(claiming.start, claimant=claimant, candidate=run) for run in orphaned]
+        claims = [await self._one(each) for each in tries[:limit]]
+        return [claim for claim in claims if claim is not None]
 
-        async def unit(db: Connection) -> list[Claim]:
-            tried = [await claiming.take_over(db, claimant, run) for run in expired]
-            tried += [await claiming.start(db, claimant, run) for run in orphaned[: limit - len(tried)]]
-            return [claim for claim in tried if claim is not None]
-
-        return await self._database.write(unit)
+    async def _one(self, unit: Unit[Claim | None]) -> Claim | None:
+        """Claim one run; a row that cannot be read does not keep the others waiting."""
+        try:
+            return await self._database.write(unit)
+        except (LookupError, ValueError):
+            _LOG.exception("a run cannot be claimed: its rows cannot be read")
+            return None
 
     @override
     async def renew(self, leases: Sequence[Lease], *, lease_us: int) -> set[str]:

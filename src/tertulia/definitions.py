@@ -41,8 +41,18 @@ class ModelSettings:
         known = {f.name for f in fields(cls)}
         for name in raw:
             if name not in known:
-                raise InvalidInput(f"unknown setting {name!r}; there are: {', '.join(sorted(known))}")
+                shown = repr(name if len(name) <= _ECHOED else f"{name[:_ECHOED]}…")
+                raise InvalidInput(f"unknown setting {shown}; there are: {', '.join(sorted(known))}")
         return cls(**{name: _checked(name, value) for name, value in raw.items() if value is not None})
+
+    @classmethod
+    def of_kept(cls, kept: dict[str, Any]) -> Self:
+        """Return the settings that :meth:`given` told: checked when they came, by the rules of that day."""
+        known = {f.name for f in fields(cls)}
+        found = {name: value for name, value in kept.items() if name in known}
+        if found.get("stop") is not None:
+            found["stop"] = tuple(found["stop"])
+        return cls(**found)
 
     def under(self, override: "ModelSettings") -> "ModelSettings":
         """Return these settings with those of ``override`` laid over them."""
@@ -51,6 +61,24 @@ class ModelSettings:
     def given(self) -> dict[str, Any]:
         """Return what is set, by name."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema of what :meth:`parse` takes."""
+        stop = {"type": "string", "minLength": 1, "maxLength": _MAX_STOP}
+        stops = {"type": "array", "items": stop, "minItems": 1, "maxItems": _MAX_STOPS}
+        described: dict[str, Any] = {
+            name: {"type": "integer" if name in _WHOLE else "number", "minimum": low, "maximum": high}
+            for name, (low, high) in _RANGES.items()
+        }
+        described["seed"] = {"type": "integer", "format": "int64"}
+        described["timeout"]["description"] = "Seconds that the whole answer may take."
+        described["stop"] = {"anyOf": [stop, stops], "description": "What ends the answer when it is said."}
+        return {
+            "type": "object",
+            "properties": {f.name: described[f.name] for f in fields(cls)},
+            "additionalProperties": False,
+        }
 
 
 _RANGES: Final[dict[str, tuple[float, float]]] = {
@@ -64,6 +92,8 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
 }
 _WHOLE: Final = frozenset({"max_tokens", "seed"})
 _MAX_STOPS: Final = 4
+_MAX_STOP: Final = 500
+_ECHOED: Final = 50
 
 
 def _checked(name: str, value: object) -> Any:
@@ -74,16 +104,20 @@ def _checked(name: str, value: object) -> Any:
     if isinstance(value, bool) or not isinstance(value, kind):
         raise InvalidInput(f"setting {name!r} must be {'a whole number' if name in _WHOLE else 'a number'}")
     if not low <= value <= high:
-        raise InvalidInput(f"setting {name!r} must lie between {low:g} and {high:g}")
+        raise InvalidInput(f"setting {name!r} must lie between {low} and {high}")
     return value
 
 
 def _stops(value: object) -> tuple[str, ...]:
     stops = (value,) if isinstance(value, str) else value
-    if not isinstance(stops, list | tuple) or not all(isinstance(s, str) and s for s in stops):
+    if not isinstance(stops, list | tuple) or not all(isinstance(stop, str) for stop in stops):
         raise InvalidInput("setting 'stop' must be a text or a list of texts")
-    if len(stops) > _MAX_STOPS:
-        raise InvalidInput(f"setting 'stop' takes at most {_MAX_STOPS} texts")
+    if not 1 <= len(stops) <= _MAX_STOPS:
+        raise InvalidInput(f"setting 'stop' takes 1 to {_MAX_STOPS} texts")
+    if not all(1 <= len(stop) <= _MAX_STOP for stop in stops):
+        raise InvalidInput(f"setting 'stop' takes texts of 1 to {_MAX_STOP} characters")
+    if any(mark == "\x00" or "\ud800" <= mark <= "\udfff" for stop in stops for mark in stop):
+        raise InvalidInput("setting 'stop' holds a NUL character or half of a surrogate pair; remove it")
     return tuple(stops)
 
 
@@ -110,7 +144,7 @@ class AgentDefinition:
     def decode(cls, kept: str) -> Self:
         """Return the definition that :meth:`encode` was called on."""
         found = orjson.loads(kept)
-        settings = ModelSettings.parse(found.pop("settings", None))
+        settings = ModelSettings.of_kept(found.pop("settings", None) or {})
         known = {f.name for f in fields(cls)}
         return cls(**{k: v for k, v in found.items() if k in known}, settings=settings)
 

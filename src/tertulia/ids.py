@@ -14,6 +14,7 @@ RUN: Final = "run"
 OWNER: Final = "proc"
 
 _HEX: Final = 32
+_NOTHING: Final = b"\xff" * 16
 _DIGITS: Final = frozenset("0123456789abcdef")
 
 
@@ -31,6 +32,12 @@ def is_id(text: str, *, prefix: str) -> bool:
 def to_bytes(ident: str) -> bytes:
     """Return the 16 bytes that a store keeps of an id."""
     return bytes.fromhex(ident[-_HEX:])
+
+
+def sought(ident: str) -> bytes:
+    """Return the bytes to look an id up by; of a text that is no id, those that nothing has."""
+    tail = ident[-_HEX:]
+    return bytes.fromhex(tail) if len(tail) == _HEX and _DIGITS.issuperset(tail) else _NOTHING
 
 
 def from_bytes(prefix: str, raw: bytes) -> str:

@@ -118,6 +118,8 @@ def check_alias(alias: str) -> str:
     """Return an id that a caller may choose for a conversation; raises ``InvalidInput`` otherwise."""
     if not alias or len(alias) > MAX_NAME or not alias.isprintable():
         raise InvalidInput(f"an id must be 1 to {MAX_NAME} printable characters")
+    if ids.is_id(alias, prefix=ids.CONVERSATION):
+        raise InvalidInput("ids of this form are made here, not chosen; choose another")
     return alias
 
 

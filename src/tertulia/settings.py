@@ -1,7 +1,8 @@
 """Settings: what an installation chooses, read from ``TERTULIA_…`` variables and an ``.env`` file."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,6 +18,7 @@ OPENAI_MODEL: Final = "openai-chat:gpt-5-mini"
 """The default model of an installation that has an OpenAI key and names no model."""
 LOCAL_MODEL: Final = "local"
 OWN_RISK: Final = "none-at-my-own-risk"
+_READ_ELSEWHERE: Final = ("TERTULIA_RUNTIME_DIR",)
 
 
 def _lowered(value: object) -> object:
@@ -113,13 +115,37 @@ def load_settings(given: Mapping[str, object] | None = None, *, env_file: str = 
     hold a secret can also be given as ``TERTULIA_<NAME>_FILE``, the path of a file to read it from.
     Other variables in ``env_file``, such as ``OPENAI_API_KEY``, count as if they had been set too.
     """
-    load_dotenv(env_file, override=False)
+    _read_env_file(env_file)
     chosen = {name: value for name, value in (given or {}).items() if value is not None}
     try:
         return Settings.model_validate(_from_files() | _from_variables() | chosen)
     except ValidationError as error:
         problems = (_told(dict(problem)) for problem in error.errors(include_input=False, include_url=False))
         raise InvalidInput("; ".join(problems)) from None
+
+
+def misspelt(names: Iterable[str]) -> dict[str, str | None]:
+    """Return the names among these that look like settings and are none, with the nearest that is one."""
+    known = {_variable(name) for name in Settings.model_fields}
+    known |= {f"{_variable(name)}_FILE" for name in Settings.secrets} | {*_READ_ELSEWHERE}
+    strange = sorted(name for name in names if name.startswith(PREFIX) and name not in known)
+    return {name: _nearest(name, known) for name in strange}
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    words = sorted(other.removeprefix(PREFIX) for other in known)
+    found = get_close_matches(name.removeprefix(PREFIX), words, 1)
+    return PREFIX + found[0] if found else None
+
+
+def _read_env_file(path: str) -> None:
+    try:
+        load_dotenv(path, override=False)
+    except UnicodeDecodeError:
+        raise InvalidInput(f"the file {path} is no UTF-8 text; save it as UTF-8") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it holds something that no variable can"
+        raise InvalidInput(f"the file {path} cannot be read: {reason.lower()}") from error
 
 
 def _from_variables() -> dict[str, object]:

@@ -140,6 +140,14 @@ def test_a_pipe_writes_plain_answers(portal: BlockingPortal, app: App) -> None:
     assert out.getvalue() == "hello\n**bold**\n"
 
 
+def test_a_pipe_passes_nothing_on_that_a_terminal_would_obey(portal: BlockingPortal, app: App) -> None:
+    talk, out = portal.call(Talk.resume, app, None), io.StringIO()
+
+    pipe(portal, talk, io.StringIO("a\x1b]0;title\x07\u202eb\n"), out)
+
+    assert out.getvalue() == "a\ufffd]0;title\ufffd\ufffdb\n"
+
+
 def test_a_talk_is_gone_on_with(portal: BlockingPortal, app: App) -> None:
     first = portal.call(Talk.resume, app, None)
     pipe(portal, first, io.StringIO("hello\n"), io.StringIO())

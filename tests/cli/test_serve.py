@@ -100,20 +100,3 @@ async def test_who_waits_when_it_stops_is_told_that_the_message_is_kept(tmp_path
     assert told.status_code == 503
     assert told.headers["x-should-retry"] == "false"
     assert told.json()["run_id"].startswith("run_")
-
-
-async def test_a_database_that_cannot_be_opened_is_told_in_one_line(tmp_path: Path) -> None:
-    url = "postgresql://nobody@127.0.0.1:1/nothing"
-    usual = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(tertulia.__file__).parents[1])}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tertulia", "serve", "--port", "0"),
-        cwd=tmp_path,
-        env=usual | {"TERTULIA_DATABASE_URL": url},
-        stderr=PIPE,
-    )
-
-    _, log = await process.communicate()
-
-    assert process.returncode == 3
-    assert b"Traceback" not in log
-    assert b"serving" not in log

@@ -1,10 +1,11 @@
 """What stands around every request: limits, headers, errors that nobody expected."""
 
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx2
 import pytest
-from fastapi import Request
+from fastapi import Request, Response
 
 from tertulia import errors
 from tertulia.app import App
@@ -33,7 +34,12 @@ def test_every_error_has_its_status_and_its_words(kind: type[errors.TertuliaErro
 
     assert 400 <= response.status_code < 600
     assert response.headers["x-should-retry"] == "false"
-    for told in (f'"code":"{kind.code}"', '"detail":"what is wrong"', '"run_id":"run_1"', '"title":"'):
+    for told in (
+        f'"code":"{kind.code}"',
+        '"detail":"what is wrong. The message is kept',
+        '"run_id":"run_1"',
+        '"title":"',
+    ):
         assert told in bytes(response.body).decode()
 
 
@@ -67,6 +73,44 @@ def test_who_is_busy_says_when_to_come_back() -> None:
     assert respond(errors.StoreBusy()).headers["retry-after"] == "1"
     assert respond(errors.ModelBusy(retry_after=2.2)).headers["retry-after"] == "3"
     assert "retry-after" not in respond(errors.ModelRefused()).headers
+
+
+def test_who_was_accepted_without_a_key_is_not_to_ask_again_by_itself() -> None:
+    response = respond(errors.ModelBusy(retry_after=2.2).in_run("run_1"))
+
+    assert response.headers["x-should-retry"] == "false"
+    assert "retry-after" not in response.headers
+    assert "said twice" in detail_of(response)
+
+
+def test_who_was_accepted_with_a_key_may_ask_again() -> None:
+    busy = respond(errors.ModelBusy(retry_after=2.2).in_run("run_1"), key="k")
+    refused = respond(errors.ModelRefused("It will not.").in_run("run_1"), key="k")
+
+    assert busy.headers["retry-after"] == "3"
+    assert "x-should-retry" not in busy.headers
+    assert refused.headers["x-should-retry"] == "false"
+    assert detail_of(refused) == (
+        "It will not. The message is kept; the same request with the same Idempotency-Key asks again."
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (errors.ConversationMovedOn(), "new Idempotency-Key"),
+        (errors.IdempotencyMismatch(), "new key"),
+        (errors.ContextTooLong("send less").in_run("run_1"), "The message is kept"),
+        (errors.StoreBusy().in_run("run_1"), "will be answered"),
+        (errors.Stopping().in_run("run_1"), "will be answered"),
+    ],
+)
+def test_an_error_says_what_to_do_next(error: errors.TertuliaError, told: str) -> None:
+    assert told in detail_of(respond(error))
+
+
+def detail_of(response: Response) -> str:
+    return str(json.loads(bytes(response.body))["detail"])
 
 
 @pytest.mark.parametrize("content", [b" " * 3000, in_pieces(3000)], ids=["with length", "in pieces"])

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 import tertulia.server
 from tertulia.app import App
+from tertulia.definitions import ModelSettings
 from tertulia.server.factory import create_app
 from tertulia.settings import Settings
 from tertulia.stores import Health
@@ -104,6 +106,58 @@ async def test_the_interface_is_described_as_it_is(service: httpx2.AsyncClient) 
     assert chat["requestBody"]["content"]["application/json"]["schema"]["required"] == ["message"]
     assert {"200", "404", "409", "422", "502", "504"} <= set(chat["responses"])
     assert all("operationId" in route for route in routes.values())
+
+
+async def test_what_is_prefilled_to_be_tried_out_works(service: httpx2.AsyncClient) -> None:
+    described = (await service.get("/openapi.json")).json()
+
+    for path in ("/agents/create-agent", "/agents/create-conversation", "/agents/chat-agent"):
+        form = described["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        response = await service.post(path, json=form["example"])
+        assert response.status_code == 200, response.text
+
+
+async def test_the_description_holds_together(service: httpx2.AsyncClient) -> None:
+    text = (await service.get("/openapi.json")).text
+    described = json.loads(text)
+
+    schemas = described["components"]["schemas"]
+    assert {name for name in re.findall(r'"#/components/schemas/(\w+)"', text)} == set(schemas)
+    assert "$defs" not in text
+    for methods in described["paths"].values():
+        for route in methods.values():
+            assert {"400", "405", "421", "500"} <= set(route["responses"])
+            for status, response in route["responses"].items():
+                if status != "200":
+                    shape = response["content"]["application/problem+json"]["schema"]
+                    assert shape == {"$ref": "#/components/schemas/Problem"}
+
+
+async def test_the_described_settings_are_the_settings(service: httpx2.AsyncClient) -> None:
+    paths = (await service.get("/openapi.json")).json()["paths"]
+    form = paths["/agents/create-agent"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    described = form["properties"]["settings"]["anyOf"][0]
+
+    assert set(described["properties"]) == {f.name for f in fields(ModelSettings)}
+    for name, rule in described["properties"].items():
+        kind = int if rule.get("type") == "integer" else float
+        for bound in (kind(rule[end]) for end in ("minimum", "maximum") if end in rule):
+            assert ModelSettings.parse({name: bound}).given() == {name: bound}
+    for text in "x", "x" * described["properties"]["stop"]["anyOf"][0]["maxLength"]:
+        assert ModelSettings.parse({"stop": text}).stop == (text,)
+
+
+async def test_a_chat_is_described_with_one_of_its_addresses(service: httpx2.AsyncClient) -> None:
+    paths = (await service.get("/openapi.json")).json()["paths"]
+
+    form = paths["/agents/chat-agent"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert form["oneOf"] == [{"required": ["conversation_id"]}, {"required": ["agent_id"]}]
+
+
+async def test_ready_is_as_described(service: httpx2.AsyncClient) -> None:
+    described = (await service.get("/openapi.json")).json()["components"]["schemas"]["Ready"]
+
+    assert set((await service.get("/readyz")).json()) == set(described["required"])
 
 
 async def test_answers_are_as_described(service: httpx2.AsyncClient) -> None:

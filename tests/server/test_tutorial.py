@@ -33,8 +33,14 @@ async def test_an_agent_comes_back_with_what_it_was_made_of(service: httpx2.Asyn
         ({"context": "\x00"}, 422),
         ({"name": "a:b"}, 422),
         ({"model": "nobody:here"}, 422),
+        ({"model": "openai-chat:\x1b]0;evil\x07"}, 422),
+        ({"model": "openai-chat:\x00"}, 422),
+        ({"model": "openai-chat:" + "x" * 189}, 422),
         ({"settings": {"temperature": 99}}, 422),
         ({"settings": {"warmth": 1}}, 422),
+        ({"settings": {"stop": []}}, 422),
+        ({"settings": {"stop": "x" * 501}}, 422),
+        ({"settings": {"stop": ["a\x00"]}}, 422),
         ({"response_shape": {"type": "object", "properties": 7}}, 422),
         ({"response_shape": {"a": 10**40}}, 422),
         ({"response_shape": ["a"]}, 422),
@@ -49,6 +55,17 @@ async def test_an_agent_that_cannot_be_is_refused(
 
     assert response.status_code == status
     assert (await service.get("/agents/get-agents")).json() == []
+
+
+async def test_what_is_told_about_settings_is_short_and_plain(service: httpx2.AsyncClient) -> None:
+    body = {"context": "", "first_message": "", "response_shape": "", "instructions": ""}
+
+    unknown = await service.post("/agents/create-agent", json=body | {"settings": {"x" * 900: 1}})
+    large = await service.post("/agents/create-agent", json=body | {"settings": {"max_tokens": 10**9}})
+
+    assert "x" * 50 in unknown.json()["detail"]
+    assert "x" * 51 not in unknown.json()["detail"]
+    assert large.json()["detail"] == "setting 'max_tokens' must lie between 1 and 10000000"
 
 
 async def test_a_name_is_given_once(service: httpx2.AsyncClient) -> None:
@@ -173,6 +190,27 @@ async def test_a_body_that_cannot_be_right_is_422(service: httpx2.AsyncClient, b
     assert response.status_code == 422
     assert response.headers["content-type"] == "application/problem+json"
     assert await messages(service, "c") == []
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"", "the body is empty"),
+        (b"{", "ends too early"),
+        (b"[" * 1000, "nested too deeply"),
+        (b"{'a': 1}", "this is no JSON: key must be a string"),
+        (b'{"message": "\xff"}', "not UTF-8"),
+        (b'{"message": "\\ud800"}', "half of a surrogate pair"),
+        (b'{"message": "\\udc00"}', "half of a surrogate pair"),
+    ],
+)
+async def test_what_is_no_json_is_told_in_clear_words(
+    service: httpx2.AsyncClient, body: bytes, told: str
+) -> None:
+    response = await service.post("/agents/chat-agent", content=body, headers=JSON)
+
+    assert response.status_code == 422
+    assert told in response.json()["detail"]
 
 
 @pytest.mark.parametrize(

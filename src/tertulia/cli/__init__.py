@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from tertulia import __version__
+from tertulia.cli.plain import plain
 from tertulia.errors import InvalidInput, TertuliaError
 from tertulia.registry import load
 
@@ -28,7 +29,7 @@ def main() -> None:
     try:
         app()
     except TertuliaError as error:
-        typer.echo(f"tertulia: {error}", err=True)
+        typer.echo(plain(f"tertulia: {error}"), err=True)
         raise SystemExit(_USAGE_ERROR if isinstance(error, InvalidInput) else 1) from None
 
 

@@ -1,5 +1,6 @@
 """``tertulia chat``: a person at a terminal, or lines from a pipe, talking to an agent."""
 
+import os
 import sys
 from concurrent.futures import Future
 from contextlib import suppress
@@ -7,17 +8,19 @@ from queue import SimpleQueue
 from typing import Final, TextIO, TypeAlias
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.markdown import Markdown
 from rich.markup import escape
 
 from tertulia.app import App
+from tertulia.cli.plain import plain
+from tertulia.cli.rendering import Plain, last_lines, rendered
 from tertulia.cli.talk import Talk
 from tertulia.engine import Ticket
 from tertulia.errors import TertuliaError
 from tertulia.events import Event, RunFinished, StepRestarted, TextDelta
-from tertulia.settings import Settings, load_settings
+from tertulia.server.exchanges import spoken
+from tertulia.settings import Settings, load_settings, misspelt
 
 with suppress(ImportError):
     import readline  # noqa: F401 - gives line editing to input()
@@ -35,6 +38,8 @@ def chat(agent: str | None, *, new: bool) -> None:
     """Talk until the person leaves, or the pipe ends."""
     settings = load_settings()
     settings.make_data_dir()
+    for name, nearest in misspelt(os.environ).items():
+        _note(f"{name} is no setting" + (f"; did you mean {nearest}?" if nearest else ""))
     # The loop runs beside the terminal, so that an answer goes on while the next line is typed.
     with start_blocking_portal() as portal:
         app = portal.call(_open, settings)
@@ -56,7 +61,7 @@ def pipe(portal: BlockingPortal, talk: Talk, lines: TextIO, out: TextIO) -> None
         if text := line.strip():
             ticket = portal.call(talk.say, text)
             finished = portal.call(ticket.finished)
-            out.write(_said(finished) + "\n")
+            out.write(plain(spoken(finished.messages)) + "\n")
             out.flush()
 
 
@@ -81,13 +86,16 @@ class Terminal:
 
     def _greet(self) -> None:
         name = self._talk.agent.definition.name
-        self._console.print(f"[bold]{escape(name)}[/] [dim]answered by {escape(self._talk.model)}[/]")
-        self._console.print(f"[dim]{_COMMANDS}[/]")
+        self._print(f"[bold]{escape(name)}[/] [dim]answered by {escape(self._talk.model)}[/]")
+        self._print(f"[dim]{_COMMANDS}[/]")
         if self._talk.conversation is None:
             self._begin()
         else:
-            self._console.print("[dim]Going on where you left off:[/]")
+            self._print("[dim]Going on where you left off:[/]")
             self._show(1)
+
+    def _print(self, what: RenderableType) -> None:
+        self._console.print(Plain(what))
 
     def _read(self) -> str | None:
         try:
@@ -107,30 +115,30 @@ class Terminal:
         elif command == "/history":
             self._show(_HISTORY)
         else:
-            self._console.print(_COMMANDS)
+            self._print(_COMMANDS)
         return True
 
     def _begin(self) -> None:
-        self._console.print("[dim]A new conversation.[/]")
+        self._print("[dim]A new conversation.[/]")
         if opening := self._talk.agent.definition.first_message:
-            self._console.print(Markdown(opening))
+            self._print(rendered(opening))
 
     def _show(self, limit: int) -> None:
         for exchange in self._portal.call(self._talk.history, limit):
-            self._console.print(f"{_PROMPT}{escape(exchange.asked.text)}")
+            self._print(f"{_PROMPT}{escape(exchange.asked.text)}")
             if exchange.answer is None:
-                self._console.print("[dim](no answer)[/]")
+                self._print("[dim](no answer)[/]")
             else:
-                self._console.print(Markdown(exchange.answer))
+                self._print(rendered(exchange.answer))
 
     def _answer(self, text: str) -> None:
         try:
             ticket = self._portal.call(self._talk.say, text)
             self._watch(ticket)
         except TertuliaError as error:
-            self._console.print(f"[red]{escape(str(error))}[/]")
+            self._print(f"[red]{escape(str(error))}[/]")
         except KeyboardInterrupt:
-            self._console.print(_LEFT)
+            self._print(_LEFT)
 
     def _watch(self, ticket: Ticket) -> None:
         told: SimpleQueue[Told] = SimpleQueue()
@@ -141,18 +149,19 @@ class Terminal:
                 if isinstance(event, TertuliaError):
                     raise event
                 text = _grown(text, event)
-                live.update(Markdown(_tail(text, self._console.height - 2)))
-        self._console.print(Markdown(text))
+                live.update(Plain(rendered(last_lines(text, self._console.height - 2))))
+        self._print(rendered(text))
 
 
 async def _open(settings: Settings) -> App:
-    app = App(settings, notify=_note_progress)
+    app = App(settings, notify=_note)
+    app.check_model(None)
     await app.start()
     return app
 
 
-def _note_progress(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+def _note(line: str) -> None:
+    sys.stderr.write(f"{plain(line)}\n")
 
 
 async def _follow(ticket: Ticket, told: "SimpleQueue[Told]") -> None:
@@ -173,13 +182,5 @@ def _grown(text: str, event: Event) -> str:
     if isinstance(event, StepRestarted):
         return ""
     if isinstance(event, RunFinished):
-        return _said(event)
+        return spoken(event.messages)
     return text
-
-
-def _said(finished: RunFinished) -> str:
-    return "\n\n".join(message.text for message in finished.messages if message.role == "assistant")
-
-
-def _tail(text: str, lines: int) -> str:
-    return "\n".join(text.split("\n")[-max(lines, 1) :])

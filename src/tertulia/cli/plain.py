@@ -1,11 +1,7 @@
 """What people and models wrote, made harmless for a terminal."""
 
 import re
-from collections.abc import Iterator
 from typing import Final
-
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
 
 _CONTROLS: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and line feed, DEL, C1
@@ -21,18 +17,3 @@ def plain(text: str) -> str:
     Bidi_Control) reorder it; both may stand in whatever a model or another person wrote.
     """
     return _CONTROLS.sub("\ufffd", text.replace("\r\n", "\n"))
-
-
-class Plain:
-    """Something to be printed with nothing in it but what :func:`plain` leaves, and styles.
-
-    For what is rendered before it is printed: Markdown, for one, can spell characters as numbers.
-    """
-
-    def __init__(self, inner: RenderableType) -> None:
-        self._inner = inner
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        """Render what is inside."""
-        for text, style, control in console.render(self._inner, options):
-            yield Segment(text, style, control) if control else Segment(plain(text), style)

@@ -1,11 +1,13 @@
 """``tertulia serve``: the service in this process, or in several."""
 
+import asyncio
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from errno import EADDRINUSE
+from typing import Final, Literal
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,7 +20,7 @@ from tertulia.engine import Probe, unobserved
 from tertulia.errors import InvalidInput
 from tertulia.server import logs
 from tertulia.server.factory import create_app
-from tertulia.settings import PREFIX, Settings, load_settings
+from tertulia.settings import PREFIX, Settings, load_settings, misspelt
 
 _LOG: Final = logging.getLogger(__name__)
 _BACKLOG: Final = 2048
@@ -29,13 +31,14 @@ def serve(*, host: str | None, port: int | None, workers: int, probe: Probe = un
     settings = load_settings({"host": host, "port": port})
     if workers > 1 and not settings.database_kind.startswith("postgres"):
         raise InvalidInput("several workers need a PostgreSQL database: set TERTULIA_DATABASE_URL")
-    settings.make_data_dir()
-    logs.configure(settings.log_level)
-    keep_buffers()
+    app = _app(settings, probe)
+    app.check_model(None)
+    _warn(misspelt(os.environ))
     listener = _listen(settings.host, settings.port)
     if workers == 1:
-        _run(Server(_config(settings, _service(settings, probe)), settings), listener)
+        _run(Server(app), listener)
         return
+    asyncio.run(_try(app))
     # The workers read the settings anew.
     os.environ |= {f"{PREFIX}HOST": settings.host, f"{PREFIX}PORT": str(settings.port)}
     config = _config(settings, "tertulia.cli.serve:application", workers=workers)
@@ -45,15 +48,25 @@ def serve(*, host: str | None, port: int | None, workers: int, probe: Probe = un
 
 def application() -> FastAPI:
     """Return the service as the environment describes it; for workers and other ASGI servers."""
-    settings = load_settings()
+    return create_app(_app(load_settings()))
+
+
+def _app(settings: Settings, probe: Probe = unobserved) -> App:
     settings.make_data_dir()
     logs.configure(settings.log_level)
     keep_buffers()
-    return _service(settings)
+    return App(settings, notify=_tell, probe=probe)
 
 
-def _service(settings: Settings, probe: Probe = unobserved) -> FastAPI:
-    return create_app(App(settings, notify=_tell, probe=probe))
+async def _try(app: App) -> None:
+    """Raise what would keep every worker from starting, once and here."""
+    await app.store.open()
+    await app.store.close()
+
+
+def _warn(strange: Mapping[str, str | None]) -> None:
+    for name, nearest in strange.items():
+        logs.write(_LOG, logging.WARNING, "unknown setting", variable=name, nearest=nearest)
 
 
 def _tell(line: str) -> None:
@@ -61,17 +74,27 @@ def _tell(line: str) -> None:
 
 
 class Server(uvicorn.Server):
-    """Says where it listens as soon as it does."""
+    """Starts an app and says where it listens as soon as it does; raises what keeps it from starting.
 
-    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
-        super().__init__(config)
-        self._settings = settings
+    That is why it does so itself: of an error in the lifespan protocol uvicorn keeps only the traceback.
+    """
+
+    def __init__(self, app: App) -> None:
+        super().__init__(_config(app.settings, create_app(app), lifespan="off"))
+        self._app = app
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._app.start()
         await super().startup(sockets)
         settle()
-        _announce(self._settings, sockets or ())
+        _announce(self._app.settings, sockets or ())
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if not self.force_exit:
+            await self._app.stop()
 
 
 def _announce(settings: Settings, listeners: Sequence[socket.socket]) -> None:
@@ -91,12 +114,14 @@ def _run(server: Server, listener: socket.socket) -> None:
         server.run(sockets=[listener])
 
 
-def _config(settings: Settings, app: FastAPI | str, *, workers: int = 1) -> uvicorn.Config:
+def _config(
+    settings: Settings, app: FastAPI | str, *, lifespan: Literal["on", "off"] = "on", workers: int = 1
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
         workers=workers,
-        lifespan="on",
+        lifespan=lifespan,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -111,7 +136,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host.strip("[]"), port), family=family, backlog=_BACKLOG)
     except OSError as error:
         reason = (error.strerror or "it is no address of this machine").lower()
-        raise InvalidInput(f"cannot listen on {host}:{port}: {reason}") from error
+        advice = f"choose another --port or {PREFIX}PORT" if error.errno == EADDRINUSE else None
+        told = "; ".join(filter(None, (reason, advice)))
+        raise InvalidInput(f"cannot listen on {host}:{port}: {told}") from error
     listener.set_inheritable(True)
     return listener
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import Final, TypeAlias
 
 import orjson
@@ -34,7 +35,7 @@ GRACE_SECONDS: Final = 30.0
 """How much longer than its own limit a step may take, and how long it may take between steps."""
 
 _PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""Seconds between attempts to write what the store could not take."""
+"""Seconds between attempts to write what the store could not take; the last one goes on."""
 
 
 class ActiveRun:
@@ -203,13 +204,17 @@ class ActiveRun:
         return Frame(first_seq=self._first_seq, last_seq=seq, data=orjson.dumps(told).decode())
 
     async def _write(self, commit: Commit, claimant: Claimant | None = None) -> Committed:
-        """Commit; what the store cannot take now is offered again, since it cannot happen twice."""
-        for seconds in _PAUSES:
+        """Commit; what the store cannot take now is offered until it can, since it cannot happen twice.
+
+        It ends when another process has taken the run over, or when this one is stopped.
+        """
+        for seconds in chain(_PAUSES, repeat(_PAUSES[-1])):
             try:
                 return await self._runs.commit(self._claim.lease, commit, claimant)
             except StoreError:
+                self._hold(GRACE_SECONDS)
                 await self._pause(seconds)
-        return await self._runs.commit(self._claim.lease, commit, claimant)
+        raise AssertionError("not reached")
 
 
 def _coarse(event: Event) -> list[object] | None:

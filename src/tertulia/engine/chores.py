@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from typing import Final
 
@@ -25,7 +25,8 @@ EVENTS_KEPT_US: Final = 24 * 60 * 60 * 1_000_000
 class Chores:
     """Two endless tasks; neither ends because of anything that goes wrong.
 
-    ``begin`` is given every run that was claimed.
+    ``begin`` is given every run that was claimed; ``busy_with`` tells those under way, which are not
+    taken from ourselves when the store was away for longer than a lease.
     """
 
     def __init__(
@@ -34,10 +35,12 @@ class Chores:
         claimant: Claimant,
         *,
         begin: Callable[[Claim], None],
+        busy_with: Callable[[], Collection[str]] = tuple,
         poll_seconds: float = POLL_SECONDS,
         pause: Pause = asyncio.sleep,
     ) -> None:
-        self._runs, self._claimant, self._begin = runs, claimant, begin
+        self._runs, self._claimant = runs, claimant
+        self._begin, self._busy_with = begin, busy_with
         self._poll_seconds, self._pause = poll_seconds, pause
         self._tasks: list[asyncio.Task[None]] = []
         self._trouble = ""
@@ -72,7 +75,9 @@ class Chores:
 
     async def _claim(self) -> float:
         """Ask for runs that nobody carries out; what comes when we are stopped meanwhile is given back."""
-        claiming = asyncio.ensure_future(self._runs.claim(self._claimant, limit=CLAIM_LIMIT))
+        claiming = asyncio.ensure_future(
+            self._runs.claim(self._claimant, limit=CLAIM_LIMIT, busy_with=self._busy_with())
+        )
         try:
             claims = await asyncio.shield(claiming)
         except asyncio.CancelledError:

@@ -53,12 +53,19 @@ class Engine:
         )
         self._probe, self._pause = probe, pause
         self._chores = Chores(
-            store.runs, self._claimant, begin=self._begin, poll_seconds=poll_seconds, pause=pause
+            store.runs,
+            self._claimant,
+            begin=self._begin,
+            busy_with=lambda: {run_id for run_id, _ in self._tasks},
+            poll_seconds=poll_seconds,
+            pause=pause,
         )
         self._heartbeat = Heartbeat(store.runs, lease_seconds=lease_seconds, on_lost=self._lost_elsewhere)
         self._live: WeakValueDictionary[str, LiveRun] = WeakValueDictionary()
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         """By run and epoch: a run that we take over from ourselves has two for a moment."""
+        self._forfeited: set[tuple[str, int]] = set()
+        """Runs and epochs that are stopped because their lease is gone: there is nothing to hand over."""
         self._accepting: set[asyncio.Task[Ticket]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -149,14 +156,7 @@ class Engine:
         task.add_done_callback(lambda _: self._tasks.pop((run.id, run.epoch), None))
 
     async def _carry_out(self, claim: Claim, live: LiveRun) -> None:
-        active = ActiveRun(
-            claim,
-            live,
-            self.store.runs,
-            hold=lambda seconds: self._heartbeat.hold(claim.lease, for_seconds=seconds),
-            probe=self._probe,
-            pause=self._pause,
-        )
+        active = self._active(claim, live)
         self._heartbeat.hold(claim.lease, for_seconds=GRACE_SECONDS)
         following = None
         try:
@@ -170,9 +170,14 @@ class Engine:
             live.lose(claim.run.epoch)
         except asyncio.CancelledError:
             live.lose(claim.run.epoch)
-            await self._hand_over(claim)
+            if (claim.run.id, claim.run.epoch) not in self._forfeited:
+                await self._hand_over(claim)
+        except Exception:  # noqa: BLE001  # the last resort: what cannot be kept must end the run, not the waiting
+            _LOG.exception("run %s could not be kept", claim.run.id)
+            following = await self._fail(claim, live)
         finally:
             self._heartbeat.drop(claim.lease)
+            self._forfeited.discard((claim.run.id, claim.run.epoch))
         if following is not None:
             self._begin(following)
 
@@ -186,6 +191,27 @@ class Engine:
             return await active.end(turn, ending, None if self._is_stopping else self._claimant)
         finally:
             self._ending.discard(task)
+
+    async def _fail(self, claim: Claim, live: LiveRun) -> Claim | None:
+        """End a run without anything that it has made, because that cannot be kept."""
+        failure = RunFailed("what the run has made could not be kept").failure()
+        try:
+            return await self._active(claim, live).end(
+                None, Ending(status=RunStatus.FAILED, failure=failure), self._claimant
+            )
+        except (LeaseLost, StoreError):
+            live.lose(claim.run.epoch)
+            return None
+
+    def _active(self, claim: Claim, live: LiveRun) -> ActiveRun:
+        return ActiveRun(
+            claim,
+            live,
+            self.store.runs,
+            hold=lambda seconds: self._heartbeat.hold(claim.lease, for_seconds=seconds),
+            probe=self._probe,
+            pause=self._pause,
+        )
 
     async def _perform(self, active: ActiveRun) -> tuple[Turn | None, Ending]:
         """Let the performer do its work; return the last turn and how the run ends."""
@@ -204,6 +230,10 @@ class Engine:
             turn = await self._performers[run.performer].perform(active)
         except (LeaseLost, StoreError):
             raise
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            return None, Ending(status=RunStatus.FAILED, failure=RunFailed().failure())
         except TertuliaError as error:
             return None, Ending(status=RunStatus.FAILED, failure=error.failure())
         except Exception:  # noqa: BLE001  # the last resort: a performer's own fault ends its run, nothing else
@@ -225,8 +255,10 @@ class Engine:
                 self._loop.call_soon_threadsafe(self._stop_one, lease.run_id, lease.epoch)
 
     def _stop_one(self, run_id: str, epoch: int) -> None:
+        """Stop a run whose lease is gone; one that is just being ended finds that out by itself."""
         task = self._tasks.get((run_id, epoch))
-        if task is not None:
+        if task is not None and task not in self._ending:
+            self._forfeited.add((run_id, epoch))
             task.cancel()
 
 
@@ -234,3 +266,9 @@ def _give_up(run: Run) -> None:
     """Raise if a run has crashed its process too often to be tried again."""
     if run.attempt > MAX_ATTEMPTS:
         raise RunFailed(f"given up: {MAX_ATTEMPTS} attempts crashed before anything was kept")
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody wants this task to end, rather than something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

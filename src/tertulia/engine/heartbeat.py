@@ -25,7 +25,8 @@ class _Holding:
 class Heartbeat:
     """Renews the leases that it is told of, each when a third of it has passed.
 
-    ``on_lost`` is called, in the heartbeat's own thread, with leases that turned out to be lost.
+    ``on_lost`` is called, in the heartbeat's own thread, with leases that turned out to be lost, and
+    once with each whose holder was silent for longer than it said.
     """
 
     def __init__(
@@ -64,18 +65,26 @@ class Heartbeat:
     def _beat(self) -> None:
         with asyncio.Runner() as runner:
             while not self._stopped.wait(self._lease_seconds / 6):
-                due = self._due()
-                if due:
-                    runner.run(self._renew(due))
+                try:
+                    self._give_up_hanging()
+                    due = self._due()
+                    if due:
+                        runner.run(self._renew(due))
+                except Exception:  # noqa: BLE001  # the heart must go on: all runs of this process depend on it
+                    _LOG.exception("leases could not be renewed")
+
+    def _give_up_hanging(self) -> None:
+        now = time.monotonic()
+        hanging = [holding.lease for holding in list(self._held.values()) if now >= holding.until]
+        for lease in hanging:
+            _LOG.error("run %s hangs and is given up by this process", lease.run_id)
+            self.drop(lease)
+        if hanging:
+            self._on_lost(hanging)
 
     def _due(self) -> list[_Holding]:
-        now = time.monotonic()
-        third = self._lease_seconds / 3
-        return [
-            holding
-            for holding in list(self._held.values())
-            if now - holding.renewed_at >= third and now < holding.until
-        ]
+        now, third = time.monotonic(), self._lease_seconds / 3
+        return [holding for holding in list(self._held.values()) if now - holding.renewed_at >= third]
 
     async def _renew(self, due: Sequence[_Holding]) -> None:
         begun = time.monotonic()

@@ -19,7 +19,7 @@ class Journal:
         self._done = {step.path: step for step in claim.steps}
         self._unwritten: list[Step] = []
         self._probe = probe
-        self._is_after_crash = claim.run.attempt > 1
+        self._is_after_crash = claim.run.epoch > 1
         self.usage = claim.run.usage
         for step in claim.steps:
             self.usage += step.usage

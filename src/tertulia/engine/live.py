@@ -94,7 +94,11 @@ class LiveRun:
     async def _change(self) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
-        await waiter
+        try:
+            await waiter
+        finally:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []

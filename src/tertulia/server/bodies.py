@@ -1,7 +1,7 @@
 """How request bodies are read: as JSON, straight from the bytes into a checked model."""
 
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +17,11 @@ class Body(BaseModel):
     """A request body: nothing converted, nothing unknown."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def shown_as(example: dict[str, Any], **more: object) -> ConfigDict:
+    """Return what lets a body be described with an example that works as it is."""
+    return ConfigDict(json_schema_extra={"example": example, **more})  # type: ignore[dict-item]  # JSON
 
 
 class Direct(APIRoute):
@@ -44,7 +49,27 @@ async def read(request: Request, form: type[Form]) -> Form:
         return form.model_validate_json(await request.body())
     except ValidationError as error:
         found = error.errors(include_input=False, include_context=False, include_url=False)
-        raise RequestValidationError([raw | {"loc": ("body", *raw["loc"])} for raw in found]) from None
+        raise RequestValidationError(
+            [raw | {"loc": ("body", *raw["loc"]), "msg": _told(raw["type"], raw["msg"])} for raw in found]
+        ) from None
+
+
+_UNREADABLE: Final = {
+    "hex escape": "the JSON holds half of a surrogate pair (\\ud800 to \\udfff): write the whole character",
+    "unicode code point": "the body is not UTF-8",
+    "line 1 column 0": "the body is empty: send a JSON object",
+    "EOF": "the JSON ends too early",
+    "recursion": "the JSON is nested too deeply",
+}
+"""By a part of what the parser says, which is told as it is when nothing here fits."""
+
+
+def _told(kind: str, said: str) -> str:
+    if kind != "json_invalid":
+        return said
+    clear = next((words for part, words in _UNREADABLE.items() if part in said), None)
+    what, _, place = said.rpartition(" at ")
+    return f"{clear} (at {place})" if clear else f"this is no JSON: {what.partition(': ')[2]} (at {place})"
 
 
 def described(form: type[Body]) -> dict[str, Any]:

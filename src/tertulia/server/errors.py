@@ -14,6 +14,7 @@ from tertulia.errors import (
     Conflict,
     ContextTooLong,
     ConversationBusy,
+    ConversationMovedOn,
     HeadMoved,
     IdempotencyMismatch,
     InvalidInput,
@@ -31,7 +32,7 @@ from tertulia.errors import (
     TertuliaError,
 )
 
-Number = TypeVar("Number", bound=float)
+Value = TypeVar("Value")
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -61,6 +62,14 @@ TUTORIAL_STATUSES: Final = {**STATUSES, ModelBusy: HTTPStatus.BAD_GATEWAY}
 _PAUSES: Final[Mapping[type[TertuliaError], float]] = {ModelBusy: 5, StoreBusy: 1, ConversationBusy: 1}
 """Seconds to wait before asking again, where the error itself knows no better."""
 
+_NEXT: Final[Mapping[type[TertuliaError], str]] = {
+    ConversationMovedOn: "To say it once more, send it with a new Idempotency-Key.",
+    IdempotencyMismatch: "Use a new key for a new request.",
+}
+"""What to do about an error that does not say it itself."""
+
+_NOT_BY_ITSELF: Final = {"x-should-retry": "false"}
+_DOWN_SECONDS: Final = 5.0
 _MAX_ERRORS: Final = 20
 _MAX_PLACE: Final = 100
 
@@ -94,42 +103,63 @@ def problem(
 
 
 def respond(
-    error: TertuliaError, *, statuses: Mapping[type[TertuliaError], HTTPStatus] = STATUSES
+    error: TertuliaError,
+    *,
+    key: str | None = None,
+    statuses: Mapping[type[TertuliaError], HTTPStatus] = STATUSES,
 ) -> Response:
-    """Return the problem document of one of our errors.
+    """Return the problem document of one of our errors, which says what to do next.
 
-    When a run was accepted, its id is told, and clients are asked not to send the message again
-    by themselves: it is kept.
+    When a run was accepted, its message is kept, and the document tells the run's id. Asking again
+    is safe only with the request's Idempotency-Key then: without one clients are told not to do it
+    by themselves (x-should-retry), with one when to do it, if that is known.
     """
-    headers = {}
-    pause = error.retry_after if error.retry_after is not None else _nearest(error, _PAUSES)
-    if pause is not None:
-        headers["retry-after"] = str(max(1, ceil(pause)))
-    more = {}
-    if error.run_id is not None:
-        headers["x-should-retry"] = "false"
-        more["run_id"] = error.run_id
     status = _nearest(error, statuses) or HTTPStatus.INTERNAL_SERVER_ERROR
-    return problem(status, str(error), kind=type(error), headers=headers, more=more)
+    pause = error.retry_after if error.retry_after is not None else _nearest(error, _PAUSES)
+    if error.run_id is None:
+        detail = _sentences(str(error), _nearest(error, _NEXT))
+        return problem(status, detail, kind=type(error), headers=_pausing(pause))
+    detail = _sentences(str(error), _after_acceptance(error, key))
+    headers = _pausing(pause if key else None) or _NOT_BY_ITSELF
+    return problem(status, detail, kind=type(error), headers=headers, more={"run_id": error.run_id})
 
 
-def going_down(run_id: str) -> Response:
+def going_down(run_id: str, *, key: str | None) -> Response:
     """Return what is told to those who still wait for an answer when the server has to stop."""
-    return problem(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "The server is going down. The message is kept and will be answered: "
-        "send it again with the same Idempotency-Key, or read the conversation's messages later.",
-        kind=Stopping,
-        headers={"retry-after": "5", "x-should-retry": "false"},
-        more={"run_id": run_id},
+    error = Stopping("The server is going down.", retry_after=_DOWN_SECONDS).in_run(run_id)
+    return respond(error, key=key)
+
+
+def _after_acceptance(error: TertuliaError, key: str | None) -> str:
+    if isinstance(error, Stopping | StoreError):  # what waits has ended, and not the run
+        again = "send it again with the same Idempotency-Key, or " if key else ""
+        return f"The message is kept and will be answered: {again}read the conversation's messages later."
+    if isinstance(error, ContextTooLong):
+        return "The message is kept, and asking again as it is would fail again."
+    if key:
+        return "The message is kept; the same request with the same Idempotency-Key asks again."
+    return (
+        "The message is kept, but came without an Idempotency-Key: sent again, it is said twice. "
+        "Send one with the next message, and the same request asks again."
     )
 
 
+def _sentences(said: str, more: str | None) -> str:
+    return f"{said.rstrip('.')}. {more}" if more else said
+
+
+def _pausing(seconds: float | None) -> dict[str, str]:
+    return {} if seconds is None else {"retry-after": str(max(1, ceil(seconds)))}
+
+
 def answers(model: object, *problems: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI description of what a route answers: this, or one of these problems."""
+    """Return the OpenAPI description of what a route answers: this, or one of these problems.
+
+    The problems that every route may answer with are always told.
+    """
     described: dict[int | str, dict[str, Any]] = {int(HTTPStatus.OK): {"model": model}}
-    for status in problems:
-        content = {MEDIA_TYPE: {"schema": _SCHEMA}}
+    for status in sorted({*_ANYWHERE, *problems}):
+        content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         described[status] = {"description": HTTPStatus(status).phrase, "content": content}
     return described
 
@@ -169,11 +199,13 @@ def _first_line(kind: type[TertuliaError]) -> str:
     return (kind.__doc__ or "").split("\n")[0].rstrip(".")
 
 
-def _nearest(error: TertuliaError, table: Mapping[type[TertuliaError], Number]) -> Number | None:
+def _nearest(error: TertuliaError, table: Mapping[type[TertuliaError], Value]) -> Value | None:
     return next((table[family] for family in type(error).__mro__ if family in table), None)
 
 
-_SCHEMA: Final = {
+_ANYWHERE: Final = (400, 405, 421, 500)
+
+PROBLEM_SCHEMA: Final = {
     "title": "Problem",
     "type": "object",
     "description": "What went wrong, as RFC 9457 has it.",

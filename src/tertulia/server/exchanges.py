@@ -67,6 +67,11 @@ def with_pending(exchanges: Sequence[Exchange], pending: Iterable[Message]) -> l
     return [*exchanges, *waiting]
 
 
+def spoken(messages: Iterable[Message]) -> str:
+    """Return what an agent said in these messages."""
+    return "\n\n".join(message.text for message in messages if message.role == "assistant")
+
+
 def _with(exchange: Exchange, message: Message) -> Exchange:
     if message.role != "assistant" or message.flags & _HIDDEN:
         return replace(exchange, last_number=message.number)

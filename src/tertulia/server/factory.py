@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from typing_extensions import override
 
 from tertulia import __version__
 from tertulia.app import App
@@ -32,7 +33,7 @@ def create_app(app: App) -> FastAPI:
         finally:
             await app.stop()
 
-    api = FastAPI(
+    api = _Api(
         title="Tertulia",
         summary="Conversational agents that never lose the thread.",
         description=_ABOUT,
@@ -52,6 +53,16 @@ def create_app(app: App) -> FastAPI:
     api.add_middleware(Limits, max_body_bytes=settings.max_body_bytes, any_host=settings.is_open)
     api.add_middleware(Edge)
     return api
+
+
+class _Api(FastAPI):
+    """Describes problem documents in one place."""
+
+    @override
+    def openapi(self) -> dict[str, Any]:
+        described = super().openapi()
+        described["components"]["schemas"]["Problem"] = errors.PROBLEM_SCHEMA
+        return described
 
 
 def _operation(route: APIRoute) -> str:

@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, HTMLResponse
 from tertulia.app import App
 from tertulia.server.errors import answers, problem
 from tertulia.server.lists import JSON, as_json
-from tertulia.server.tutorial_forms import Greeting
+from tertulia.server.tutorial_forms import Greeting, Ready
 
 _TAGS: Final[list[str | Enum]] = ["service"]
 _HERE: Final = Path(__file__).parent
@@ -43,7 +43,7 @@ class Ops:
         add = router.add_api_route
         add("/", self.home, tags=_TAGS, responses=answers(Greeting))
         add("/livez", self.livez, tags=_TAGS, responses=answers(Greeting))
-        add("/readyz", self.readyz, tags=_TAGS, responses=answers(Greeting, 503))
+        add("/readyz", self.readyz, tags=_TAGS, responses=answers(Ready, 503))
         for path, route in (("/", self.home), ("/livez", self.livez), ("/readyz", self.readyz)):
             add(path, route, methods=["HEAD"], include_in_schema=False)
         add("/docs", self.docs, include_in_schema=False)

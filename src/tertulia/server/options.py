@@ -1,9 +1,9 @@
 """What a request may ask for beyond its message, on every surface: in its body or in headers."""
 
 from collections.abc import Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 from starlette.datastructures import Headers
 
 from tertulia.conversations import Multitask
@@ -17,6 +17,8 @@ _MAX_DIGITS: Final = 18
 _STRATEGIES: Final[Mapping[str, Multitask]] = {"enqueue": "enqueue", "reject": "reject"}
 
 Strategy: TypeAlias = Literal["enqueue", "reject"]
+Settings: TypeAlias = Annotated[dict[str, object], WithJsonSchema(ModelSettings.json_schema())]
+"""A model's settings; :meth:`ModelSettings.parse` checks them."""
 
 
 class Options(Body):
@@ -33,7 +35,7 @@ class Options(Body):
         description="Refuse with 412 unless this is the number of the newest message. "
         "Also as the header `X-Expected-Head`.",
     )
-    settings: dict[str, object] | None = Field(
+    settings: Settings | None = Field(
         default=None, description="Settings of the model, laid over those of the agent for this answer."
     )
 

@@ -4,14 +4,12 @@ from enum import Enum
 from functools import partial
 from typing import Annotated, Final
 
-import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from tertulia.app import App
 from tertulia.conversations import DEFAULT_TENANT, NewConversation
 from tertulia.definitions import AgentDefinition, ModelSettings
-from tertulia.errors import InvalidInput, InvalidShape, TertuliaError
-from tertulia.events import RunFinished
+from tertulia.errors import InvalidInput, TertuliaError
 from tertulia.ids import AGENT, CONVERSATION, is_id, new_id
 from tertulia.messages import check_text
 from tertulia.runtime import check_alias
@@ -23,6 +21,7 @@ from tertulia.server.errors import TUTORIAL_STATUSES, answers, going_down, respo
 from tertulia.server.lists import JSON, MAX_LIMIT, Page, answer, as_json, place, place_number
 from tertulia.server.options import PARAMETERS, options_of
 from tertulia.server.tutorial_rows import agent_row, conversation_row, exchange_row
+from tertulia.shapes import shape_text
 
 _TAGS: Final[list[str | Enum]] = ["agents"]
 _SHOWN_CONVERSATIONS: Final = 100
@@ -49,28 +48,28 @@ class Tutorial:
         post(
             "/agents/chat-agent",
             self.chat_agent,
-            responses=answers(forms.Answer, 404, 409, 412, 413, 415, 422, 502, 503, 504),
+            responses=answers(forms.Answer, 404, 408, 409, 412, 413, 415, 422, 502, 503, 504),
             openapi_extra=described(forms.Chat) | {"parameters": PARAMETERS},
         )
         post(
             "/agents/create-conversation",
             self.create_conversation,
-            responses=answers(forms.Conversation, 404, 409, 413, 415, 422),
+            responses=answers(forms.Conversation, 404, 408, 409, 413, 415, 422, 503),
             openapi_extra=described(forms.CreateConversation),
         )
         post(
             "/agents/create-agent",
             self.create_agent,
-            responses=answers(forms.Agent, 409, 413, 415, 422),
+            responses=answers(forms.Agent, 408, 409, 413, 415, 422, 503),
             openapi_extra=described(forms.CreateAgent),
         )
-        get("/agents/get-messages", self.get_messages, responses=answers(list[forms.Exchange], 404, 422))
+        get("/agents/get-messages", self.get_messages, responses=answers(list[forms.Exchange], 404, 422, 503))
         get(
             "/agents/get-conversations",
             self.get_conversations,
-            responses=answers(list[forms.Conversation], 404, 422),
+            responses=answers(list[forms.Conversation], 404, 422, 503),
         )
-        get("/agents/get-agents", self.get_agents, responses=answers(list[forms.Agent], 422))
+        get("/agents/get-agents", self.get_agents, responses=answers(list[forms.Agent], 422, 503))
         get("/agents/", self.greet, responses=answers(forms.Greeting))
         get("/agents", self.greet, include_in_schema=False)
 
@@ -87,7 +86,7 @@ class Tutorial:
             name=check_text(form.name, what="name") or f"agent-{agent_id[-12:]}",
             context=check_text(form.context, what="context"),
             first_message=check_text(form.first_message, what="first_message"),
-            response_shape=check_text(_shape_text(form.response_shape), what="response_shape"),
+            response_shape=check_text(shape_text(form.response_shape), what="response_shape"),
             instructions=check_text(form.instructions, what="instructions"),
             model=form.model,
             settings=ModelSettings.parse(form.settings),
@@ -166,21 +165,20 @@ class Tutorial:
         The message is kept before the model is asked, whatever becomes of the answer.
         """
         form = await read(request, forms.Chat)
+        options = options_of(form, request.headers)
         ticket = await self._app.runtime.submit(
-            form.message,
-            conversation=await self._addressed(form),
-            options=options_of(form, request.headers),
+            form.message, conversation=await self._addressed(form), options=options
         )
         run_id, conversation = ticket.run.id, ticket.conversation
         note(request.scope, run=run_id, conversation=conversation.id)
         try:
             finished = await waiting.finished(ticket)
         except TertuliaError as error:
-            return respond(error.in_run(run_id), statuses=TUTORIAL_STATUSES)
+            return respond(error.in_run(run_id), key=options.idempotency_key, statuses=TUTORIAL_STATUSES)
         if finished is None:
-            return going_down(run_id)
+            return going_down(run_id, key=options.idempotency_key)
         shown = form.conversation_id or conversation.shown_id
-        return _json({"conversation_id": shown, "response": _said(finished)})
+        return _json({"conversation_id": shown, "response": exchanges.spoken(finished.messages)})
 
     async def _addressed(self, form: forms.Chat) -> str | NewConversation:
         if form.conversation_id is not None and form.agent_id is None:
@@ -197,16 +195,3 @@ class Tutorial:
 
 def _json(value: object) -> Response:
     return Response(as_json(value), media_type=JSON)
-
-
-def _said(finished: RunFinished) -> str:
-    return "\n\n".join(message.text for message in finished.messages if message.role == "assistant")
-
-
-def _shape_text(shape: str | dict[str, object]) -> str:
-    if isinstance(shape, str):
-        return shape
-    try:
-        return orjson.dumps(shape).decode()
-    except orjson.JSONEncodeError:
-        raise InvalidShape("response_shape holds a number that JSON cannot carry") from None

@@ -3,18 +3,36 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from tertulia import definitions
 from tertulia.runtime import MAX_NAME
-from tertulia.server.bodies import Body
-from tertulia.server.options import Options
+from tertulia.server.bodies import Body, shown_as
+from tertulia.server.options import Options, Settings
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it must be printable")
+    return text
+
 
 Ident = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+ModelName = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
 
 
 class CreateAgent(Body):
     """An agent to be made."""
+
+    model_config = shown_as(
+        {
+            "name": "chef",
+            "context": "You are a chef from the Mediterranean coast who cooks with what is in season.",
+            "first_message": "Welcome to my kitchen! For how many shall we cook?",
+            "response_shape": "",
+            "instructions": "Propose one dish at a time. Mind allergies. Answer in at most three sentences.",
+        }
+    )
 
     context: str = Field(description="Who the agent is and what it is for.")
     first_message: str = Field(description="What it opens every conversation with; empty for nothing.")
@@ -26,16 +44,14 @@ class CreateAgent(Body):
     name: str = Field(
         default="", max_length=definitions.MAX_NAME, description="Unique; one is made up if it is empty."
     )
-    model: str | None = Field(
-        default=None, max_length=500, description="`provider:model`; default: the server's."
-    )
-    settings: dict[str, object] | None = Field(
-        default=None, description="How the model is asked: temperature, max_tokens, top_p, seed, timeout …"
-    )
+    model: ModelName | None = Field(default=None, description="`provider:model`; default: the server's.")
+    settings: Settings | None = Field(default=None, description="How the model is asked.")
 
 
 class CreateConversation(Body):
     """A conversation to be made."""
+
+    model_config = shown_as({"agent_id": "chef", "id": "dinner"})
 
     agent_id: Ident
     id: Ident | None = Field(
@@ -46,6 +62,14 @@ class CreateConversation(Body):
 
 class Chat(Options):
     """A message for an agent, in a conversation that is there or in a new one."""
+
+    model_config = shown_as(
+        {
+            "conversation_id": "dinner",
+            "message": "There are five of us, and one is allergic to peanuts.",
+        },
+        oneOf=[{"required": ["conversation_id"]}, {"required": ["agent_id"]}],
+    )
 
     message: str = Field(min_length=1)
     conversation_id: Ident | None = None
@@ -72,7 +96,7 @@ class Agent(BaseModel):
     response_shape: str
     instructions: str
     model: str | None
-    settings: dict[str, object]
+    settings: Settings
     timestamp: datetime
     conversations: list[Conversation]
 
@@ -98,3 +122,9 @@ class Greeting(BaseModel):
     """Says what answers here."""
 
     message: str
+
+
+class Ready(Greeting):
+    """Says that requests can be answered."""
+
+    store: str

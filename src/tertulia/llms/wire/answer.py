@@ -10,6 +10,8 @@ from tertulia.llms.wire.sse import DONE, CleanText, EventLines, decode
 
 MAX_ANSWER: Final = 20 * 1024 * 1024
 
+_MAX_COUNT: Final = 2**53
+"""Tokens beyond which a count is no count."""
 _REASONS: Final[dict[str, FinishReason]] = {
     "stop": "stop",
     "length": "length",
@@ -171,4 +173,4 @@ def _usage(found: object) -> Usage:
 
 def _count(found: dict[str, object], name: str) -> int:
     count = found.get(name)
-    return count if isinstance(count, int) and count > 0 else 0
+    return min(count, _MAX_COUNT) if isinstance(count, int) and count > 0 else 0

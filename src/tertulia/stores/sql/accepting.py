@@ -114,7 +114,7 @@ async def _repeated(
 async def retry(db: Connection, tenant: int, names: tuple[str, str], claimant: Claimant) -> Accepted:
     """Do what :meth:`RunStore.retry` promises; ``names`` are the failed and the new run's id."""
     failed, new = names
-    held, run, tokens = await _newest_on_its_message(db, tenant, ids.to_bytes(failed), follow=False)
+    held, run, tokens = await _newest_on_its_message(db, tenant, ids.sought(failed), follow=False)
     rules.check_repeatable(run, held.standing)
     return await _again(db, (held, run, tokens), new, claimant)
 

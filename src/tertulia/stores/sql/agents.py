@@ -94,7 +94,7 @@ class SqlAgents(AgentStore):
 
     @override
     async def update(self, tenant: int, agent_id: str, definition: AgentDefinition) -> Agent:
-        key = {"tenant": tenant, "id": ids.to_bytes(agent_id)}
+        key = {"tenant": tenant, "id": ids.sought(agent_id)}
 
         async def unit(db: Connection) -> Agent:
             # Locked first, read then: a joined row would be the one from before the wait.

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from functools import cache
+from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, bindparam, func, literal_column, select
+from sqlalchemy import BindParameter, bindparam, literal_column, select, union_all
 from typing_extensions import override
 
 from tertulia import ids
@@ -49,17 +50,25 @@ _PENDING: Final = Statement(
 )
 
 
+_CHUNK: Final = 64
+"""Agents whose conversations are found in one statement."""
+
+
 @cache
 def _newest(size: int) -> Statement:
-    """Return the statement that finds the newest conversations of up to ``size`` agents."""
-    rank = func.row_number().over(partition_by=_C.agent_id, order_by=_C.id.desc()).label("rank")
-    ranked = (
-        select(*CONVERSATION_COLUMNS, rank)
-        .where(_C.tenant == _TENANT, _C.agent_id.in_(places(size, prefix="agent")))
-        .subquery()
-    )
-    kept = [ranked.c[column.name] for column in CONVERSATION_COLUMNS]
-    return Statement(select(*kept).where(ranked.c.rank <= bindparam("each")).order_by(ranked.c.id))
+    """Return the statement that finds the newest conversations of up to ``size`` agents.
+
+    One look into the index for each agent: ranking all their conversations would read them all.
+    """
+    looks = []
+    for agent in places(size, prefix="agent"):
+        # The bound on the id is what makes SQLite take the index of agents rather than the key.
+        look = select(*CONVERSATION_COLUMNS).where(
+            _C.tenant == _TENANT, _C.agent_id == agent, _C.id > bindparam("after")
+        )
+        newest = look.order_by(_C.id.desc()).limit(bindparam("each")).subquery()
+        looks.append(select(newest))
+    return Statement(union_all(*looks))
 
 
 class SqlConversations(ConversationStore):
@@ -89,7 +98,7 @@ class SqlConversations(ConversationStore):
     ) -> list[Conversation]:
         params = {
             "tenant": tenant,
-            "agent": ids.to_bytes(agent_id),
+            "agent": ids.sought(agent_id),
             "after": ids.to_bytes(after) if after else bytes(16),
             "limit": limit,
         }
@@ -99,16 +108,16 @@ class SqlConversations(ConversationStore):
     async def newest(
         self, tenant: int, agent_ids: Sequence[str], *, each: int
     ) -> dict[str, list[Conversation]]:
-        found: dict[str, list[Conversation]] = {agent_id: [] for agent_id in agent_ids}
-        if not agent_ids:
-            return found
-        size = size_for(len(agent_ids))
-        raw = [ids.to_bytes(agent_id) for agent_id in agent_ids]
-        params = {"tenant": tenant, "each": each, **listed(raw, prefix="agent", size=size)}
-        for row in await self._all(_newest(size), params):
-            conversation = conversation_of(row)
-            found[conversation.agent_id].append(conversation)
-        return found
+        found: dict[str, dict[str, Conversation]] = {agent_id: {} for agent_id in agent_ids}
+        for start in range(0, len(agent_ids), _CHUNK):
+            raw = [ids.sought(agent_id) for agent_id in agent_ids[start : start + _CHUNK]]
+            size = size_for(len(raw))
+            params = {"tenant": tenant, "each": each, "after": bytes(16)}
+            params |= listed(raw, prefix="agent", size=size)
+            for row in await self._all(_newest(size), params):
+                conversation = conversation_of(row)
+                found[conversation.agent_id][conversation.id] = conversation
+        return {agent_id: sorted(each.values(), key=attrgetter("id")) for agent_id, each in found.items()}
 
     @override
     async def messages(
@@ -134,7 +143,7 @@ class SqlConversations(ConversationStore):
 
 
 def _of(tenant: int, conversation_id: str) -> dict[str, Any]:
-    return {"tenant": tenant, "conversation": ids.to_bytes(conversation_id)}
+    return {"tenant": tenant, "conversation": ids.sought(conversation_id)}
 
 
 def _there(conversation: Conversation | None) -> Conversation:

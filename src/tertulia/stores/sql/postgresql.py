@@ -14,6 +14,7 @@ from tertulia.stores.base import StoreOptions
 from tertulia.stores.sql.database import Clash, Database, Unit
 from tertulia.stores.sql.statements import Connection, Params, Row, Statement, joined
 from tertulia.stores.sql.store import SqlStore
+from tertulia.stores.sql.urls import dsn_of
 
 T = TypeVar("T")
 
@@ -63,8 +64,7 @@ class PostgreSQLDatabase(Database):
     dialect = "postgresql"
 
     def __init__(self, url: str, options: StoreOptions) -> None:
-        scheme, _, rest = url.partition("://")
-        self.dsn = f"{scheme.partition('+')[0]}://{rest}"
+        self.dsn = dsn_of(url)
         self._options = options
         self._pool: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -151,7 +151,7 @@ class SqlRuns(RunStore):
                 await self._database.write(partial(claiming.void, owner=owner))
 
     async def _all(self, statement: Statement, tenant: int, run_id: str, **more: Any) -> Sequence[Row]:
-        params = {"tenant": tenant, "run": ids.to_bytes(run_id), **more}
+        params = {"tenant": tenant, "run": ids.sought(run_id), **more}
 
         async def unit(db: Connection) -> Sequence[Row]:
             return await db.all(statement, params)

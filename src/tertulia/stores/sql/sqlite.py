@@ -3,22 +3,22 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, Self, TypeAlias, TypeVar
-from urllib.parse import unquote
 
 from typing_extensions import override
 
-from tertulia.errors import InvalidInput, StoreBusy, StoreError, StoreUnavailable
+from tertulia.errors import StoreBusy, StoreError, StoreUnavailable
 from tertulia.stores.base import StoreOptions
 from tertulia.stores.sql.database import Clash, Database, SeesOwners, Unit
 from tertulia.stores.sql.migrate import upgrade_sqlite
 from tertulia.stores.sql.owners import Owners
 from tertulia.stores.sql.statements import Connection, Params, Row, Statement
 from tertulia.stores.sql.store import SqlStore
+from tertulia.stores.sql.urls import path_of
 
 T = TypeVar("T")
 
@@ -33,14 +33,6 @@ class SQLiteStore(SqlStore):
     @classmethod
     def from_url(cls, url: str, options: StoreOptions) -> Self:
         return cls(SQLiteDatabase(path_of(url), options))
-
-
-def path_of(url: str) -> Path:
-    """Return the file of a ``sqlite:///`` URL; raises ``InvalidInput`` for memory and bad forms."""
-    rest = url.partition(":")[2]
-    if not rest.startswith("///") or rest in {"///", "///:memory:"}:
-        raise InvalidInput("a SQLite URL names a file: sqlite:///tertulia.db; use memory:// for none")
-    return Path(unquote(rest[3:].partition("?")[0]))
 
 
 class SQLiteDatabase(Database, SeesOwners):
@@ -63,7 +55,6 @@ class SQLiteDatabase(Database, SeesOwners):
 
     def _prepare(self) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             upgrade_sqlite(self.path, busy_seconds=self._options.busy_seconds)
             self._owners = Owners(self.path.with_name(f"{self.path.name}-owners"))
         except (sqlite3.Error, OSError) as error:
@@ -152,7 +143,7 @@ class _Group:
                 continue
 
 
-_Command: TypeAlias = "_Job | Callable[[sqlite3.Connection], None] | None"
+_Command: TypeAlias = "_Job | None"
 
 
 class _Worker:
@@ -194,7 +185,17 @@ class _Worker:
                 group.deliver()
             if is_last:
                 self._raw.close()
+                self._refuse_the_rest()
                 return
+
+    def _refuse_the_rest(self) -> None:
+        """Answer what was handed in while the last of the work was done."""
+        late = _Group()
+        while not self._queue.empty():
+            if isinstance(command := self._queue.get(), _Job):
+                late.jobs.append(command)
+        late.fail(StoreUnavailable("the store is closed"))
+        late.deliver()
 
     def _next_group(self) -> tuple[_Group, bool]:
         group, command = _Group(), self._queue.get()

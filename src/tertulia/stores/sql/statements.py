@@ -85,7 +85,7 @@ def _compiled(clause: Executable, dialect: Dialect) -> Compiled:
         raise TypeError("not a SQL clause")
     made = clause.compile(dialect=dialect)
     fixed = {name: value for name, value in (made.params or {}).items() if value is not None}
-    if any(name != "param_1" or value != 0 for name, value in fixed.items()):
+    if any(not name.startswith("param_") or value != 0 for name, value in fixed.items()):
         raise ValueError(f"values must be parameters or literals: {fixed}")
     order: Sequence[str] = made.positiontup or ()  # type: ignore[attr-defined]  # of SQLCompiler
     return Compiled(str(made), tuple(order), fixed)

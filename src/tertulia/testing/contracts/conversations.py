@@ -208,3 +208,20 @@ class ConversationContract:
         assert [m.run_id for m in pending] == [accepted.run.id for accepted in waiting]
         assert [m.id for m in pending] == [accepted.run.input_message_id for accepted in waiting]
         assert all(m.created_at > 0 for m in pending)
+
+    async def test_what_is_no_id_names_nothing(self, store: Store) -> None:
+        agent = await an_agent(store)
+
+        for name in ("nope", "conv_", "run_zz", "", "conv_" + "x" * 32):
+            assert await store.conversations.messages(TENANT, name) == []
+            assert await store.conversations.recent(TENANT, name, upto=9, limit=9) == []
+            assert await store.conversations.pending(TENANT, name) == []
+            assert await store.conversations.page(TENANT, name) == []
+            assert await store.runs.steps(TENANT, name) == []
+            for asked in (
+                store.runs.get(TENANT, name),
+                store.conversations.get(TENANT, name),
+                store.agents.update(TENANT, name, agent.definition),
+            ):
+                with pytest.raises(NotFound):
+                    await asked

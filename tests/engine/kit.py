@@ -1,22 +1,33 @@
 """What tests of the engine are made of: a clock and pauses in the test's hand, performers that do as told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from typing_extensions import override
 
-from tertulia.conversations import Conversation, Usage
+from tertulia.conversations import Claimant, Commit, Committed, Conversation, Lease, Usage
 from tertulia.engine import ActiveRun, Engine, Performer, Probe, StepResult, Ticket, Turn, unobserved
 from tertulia.messages import now_us
 from tertulia.stores import Store
+from tertulia.stores.in_memory import InMemoryStore
+from tertulia.stores.in_memory.runs import InMemoryRuns
+from tertulia.stores.in_memory.state import State
 from tertulia.testing.builders import PERFORMER, a_digest, a_submission, an_answer
 
 LEASE_SECONDS: Final = 600.0
 """So long that no heartbeat ever comes in time to disturb a test."""
+BEATING_SECONDS: Final = 0.06
+"""A lease so short that the heartbeat is heard at once."""
 POLL_SECONDS: Final = 60.0
+STEP_SECONDS: Final = 60.0
+"""What every step of these tests says that it may take."""
 SPENT: Final = Usage(input_tokens=7, output_tokens=3, model_calls=1)
+
+R = TypeVar("R", bound=InMemoryRuns)
 
 
 class Clock:
@@ -30,6 +41,16 @@ class Clock:
 
     def let_leases_run_out(self) -> None:
         self._now += int(LEASE_SECONDS * 2_000_000)
+
+
+class Seconds:
+    """What a heartbeat takes for the time: as much later than it is as a test says."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.passed
 
 
 class Rounds:
@@ -57,6 +78,49 @@ class Rounds:
         self._rests.clear()
         self._bell.set()
         await self._rests.wait()
+
+
+class Renewed(InMemoryRuns):
+    """A ledger that tells when leases are renewed."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self._renewals = threading.Semaphore(0)
+
+    @override
+    async def renew(self, leases: Sequence[Lease], *, lease_us: int) -> set[str]:
+        held = await super().renew(leases, lease_us=lease_us)
+        self._renewals.release()
+        return held
+
+    async def beat(self) -> None:
+        """Return after a whole beat of the heart that began later than this call."""
+        while self._renewals.acquire(blocking=False):
+            continue
+        for _ in range(2):
+            assert await asyncio.to_thread(self._renewals.acquire, timeout=10)
+
+
+class Unacknowledged(InMemoryRuns):
+    """A ledger that writes the first end of a run, and says so when it is let."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self.written, self.let = asyncio.Event(), asyncio.Event()
+
+    @override
+    async def commit(self, lease: Lease, commit: Commit, claimant: Claimant | None) -> Committed:
+        committed = await super().commit(lease, commit, claimant)
+        if commit.ending is not None and not self.written.is_set():
+            self.written.set()
+            await self.let.wait()
+        return committed
+
+
+def with_runs(store: InMemoryStore, runs: R) -> R:
+    """Have a store keep its runs in this ledger; return the ledger."""
+    store._runs = runs
+    return runs
 
 
 class Doing(Performer):
@@ -109,7 +173,7 @@ async def step(
     run: ActiveRun, path: str, work: Callable[[], Awaitable[StepResult]], *, identity: str = "same"
 ) -> StepResult:
     """Take a step as an agent would."""
-    return await run.step(path, work, kind="model", identity=a_digest(identity), within_seconds=60)
+    return await run.step(path, work, kind="model", identity=a_digest(identity), within_seconds=STEP_SECONDS)
 
 
 def a_turn(text: str = "an answer", *, number: int = 1) -> Turn:
@@ -145,13 +209,13 @@ async def an_engine(
     rounds: Rounds | None = None,
     *,
     probe: Probe = unobserved,
-    name: str = PERFORMER,
+    lease_seconds: float = LEASE_SECONDS,
 ) -> AsyncIterator[Engine]:
     """A started engine; it is stopped at the end."""
     engine = Engine(
         store,
-        performers={name: performer},
-        lease_seconds=LEASE_SECONDS,
+        performers={PERFORMER: performer},
+        lease_seconds=lease_seconds,
         poll_seconds=POLL_SECONDS,
         probe=probe,
         pause=rounds or Rounds(),

@@ -1,4 +1,7 @@
+"""What an engine does beside its runs goes on, whatever comes."""
+
 import asyncio
+from collections.abc import Collection
 
 from typing_extensions import override
 
@@ -19,10 +22,10 @@ class Faltering(InMemoryRuns):
         self.faults = faults
 
     @override
-    async def claim(self, claimant: Claimant, *, limit: int) -> list[Claim]:
+    async def claim(self, claimant: Claimant, *, limit: int, busy_with: Collection[str] = ()) -> list[Claim]:
         if self.faults:
             raise self.faults.pop(0)
-        return await super().claim(claimant, limit=limit)
+        return await super().claim(claimant, limit=limit, busy_with=busy_with)
 
 
 async def test_looking_for_runs_survives_whatever_goes_wrong_with_it() -> None:

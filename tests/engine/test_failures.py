@@ -1,12 +1,22 @@
 """What fails ends its run or is tried again, and takes nothing else with it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 import pytest
 from typing_extensions import override
 
-from tertulia.conversations import Claim, Claimant, Commit, Committed, Lease, RunStatus
+from tertulia.conversations import (
+    Accepted,
+    Claim,
+    Claimant,
+    Commit,
+    Committed,
+    Lease,
+    RunStatus,
+    Submission,
+)
 from tertulia.engine import ActiveRun, Turn
 from tertulia.errors import (
     LeaseLost,
@@ -18,11 +28,13 @@ from tertulia.errors import (
     StoreUnavailable,
     TertuliaError,
 )
+from tertulia.stores import open_store
 from tertulia.stores.in_memory import InMemoryStore
 from tertulia.stores.in_memory.runs import InMemoryRuns
 from tertulia.stores.in_memory.state import State
 from tertulia.testing.builders import a_conversation, a_submission, all_texts
 from tests.engine.kit import (
+    SPENT,
     Clock,
     Doing,
     Gate,
@@ -35,6 +47,7 @@ from tests.engine.kit import (
     step,
     submit,
     waiting_at,
+    with_runs,
 )
 
 
@@ -44,25 +57,40 @@ class Failing(InMemoryRuns):
     def __init__(self, state: State) -> None:
         super().__init__(state)
         self.failing_commits = self.failing_claims = 0
-        self.was_claimed = asyncio.Event()
+        self.fault: Exception = StoreUnavailable()
 
     @override
     async def commit(self, lease: Lease, commit: Commit, claimant: Claimant | None) -> Committed:
         if self.failing_commits:
             self.failing_commits -= 1
-            raise StoreUnavailable
+            raise self.fault
         return await super().commit(lease, commit, claimant)
 
     @override
-    async def claim(self, claimant: Claimant, *, limit: int) -> list[Claim]:
+    async def claim(self, claimant: Claimant, *, limit: int, busy_with: Collection[str] = ()) -> list[Claim]:
         if self.failing_claims:
             self.failing_claims -= 1
             raise StoreBusy
-        return await super().claim(claimant, limit=limit)
+        return await super().claim(claimant, limit=limit, busy_with=busy_with)
 
     @override
     async def release(self, leases: Sequence[Lease]) -> None:
         raise StoreUnavailable
+
+
+class Slow(InMemoryRuns):
+    """A ledger that takes a request in, and says so when it is let."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self.accepted, self.let = asyncio.Event(), asyncio.Event()
+
+    @override
+    async def accept(self, submission: Submission, claimant: Claimant | None) -> Accepted:
+        accepted = await super().accept(submission, claimant)
+        self.accepted.set()
+        await self.let.wait()
+        return accepted
 
 
 class FailingStore(InMemoryStore):
@@ -170,7 +198,7 @@ async def test_what_the_store_cannot_take_now_is_offered_again() -> None:
     assert len(rounds.short) == 3
 
 
-async def test_run_that_the_store_would_not_take_is_carried_out_again_from_its_last_kept_step() -> None:
+async def test_what_was_paid_is_kept_once_the_store_is_back_however_long_it_was_gone() -> None:
     clock, rounds, gate, first = Clock(), Rounds(), Gate(), Tally()
     store = FailingStore(now=clock)
     conversation = await a_conversation(store)
@@ -178,15 +206,131 @@ async def test_run_that_the_store_would_not_take_is_carried_out_again_from_its_l
     async with an_engine(store, waiting_at(gate, before=first), rounds) as engine:
         ticket = await submit(engine, conversation, "U")
         await gate.reached()
-        store.runs.failing_commits = 8
+        store.runs.failing_commits = 100
+        clock.let_leases_run_out()
         gate.open()
+        await rounds.look()
+        end = await ticket.finished()
+
+    assert (first.count, gate.arrived, len(rounds.short)) == (1, 1, 100)
+    assert await all_texts(store, conversation) == ["U", end.messages[0].text]
+
+
+async def test_run_whose_performer_could_not_read_the_store_goes_on_elsewhere_and_its_caller_is_told() -> (
+    None
+):
+    clock, rounds = Clock(), Rounds()
+    store = InMemoryStore(now=clock)
+
+    async def perform(_run: ActiveRun) -> Turn:
+        raise StoreUnavailable
+
+    async with an_engine(store, Doing(perform)) as engine, an_engine(store, answering("B"), rounds):
+        ticket = await submit(engine, await a_conversation(store))
         await settled(engine)
+        assert not ticket.live.is_ours
         clock.let_leases_run_out()
         await rounds.look()
         end = await ticket.finished()
 
-    assert (first.count, gate.arrived) == (1, 2)
-    assert await all_texts(store, conversation) == ["U", end.messages[0].text]
+    assert end.messages[0].text == "B"
+
+
+@pytest.fixture(params=["sqlite_url", "postgres_url"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """URL of a fresh database, once for every kind."""
+    url: str = request.getfixturevalue(request.param)
+    return url
+
+
+def _unkeepable(why: str) -> Turn:
+    """Return a turn that no database can keep."""
+    turn = a_turn("\ud800" if why == "text" else "bad")
+    [message] = turn.messages
+    match why:
+        case "author":
+            return replace(turn, messages=(replace(message, author="\ud800"),))
+        case "tokens":
+            return replace(turn, tokens=2**70)
+        case "twice":
+            return replace(turn, messages=(message, message))
+        case _:
+            return turn
+
+
+@pytest.mark.parametrize("why", ["text", "author", "tokens", "twice"])
+async def test_turn_that_cannot_be_kept_ends_its_run_and_nothing_else(database_url: str, why: str) -> None:
+    store, rounds = open_store(database_url), Rounds()
+    await store.open()
+    conversation = await a_conversation(store)
+
+    async def perform(run: ActiveRun) -> Turn:
+        await step(run, "turn/1/model/1", Tally())
+        return _unkeepable(why) if run.input.text == "bad" else a_turn("A")
+
+    async with an_engine(store, Doing(perform), rounds) as engine:
+        bad = await submit(engine, conversation, "bad")
+        good = await submit(engine, conversation, "good")
+        with pytest.raises(RunFailed, match="could not be kept"):
+            await bad.finished()
+        await good.finished()
+    texts, run = await all_texts(store, conversation), await store.runs.get(0, bad.run.id)
+    await store.close()
+
+    assert texts == ["bad", "good", "A"]
+    assert (run.usage, rounds.short) == (SPENT, [])
+
+
+async def test_fault_of_the_store_ends_the_run_that_met_it_and_nothing_else() -> None:
+    store, gate = FailingStore(now=Clock()), Gate()
+    conversation = await a_conversation(store)
+
+    async with an_engine(store, waiting_at(gate)) as engine:
+        bad = await submit(engine, conversation, "bad")
+        good = await submit(engine, conversation, "good")
+        await gate.reached()
+        store.runs.fault, store.runs.failing_commits = RuntimeError("a secret"), 1
+        gate.open()
+        with pytest.raises(RunFailed) as raised:
+            await bad.finished()
+        await good.finished()
+
+    assert "secret" not in str(raised.value)
+    assert await all_texts(store, conversation) == ["bad", "good", '"late"']
+
+
+async def test_caller_is_told_when_not_even_the_failure_of_a_run_can_be_kept() -> None:
+    clock, rounds, gate = Clock(), Rounds(), Gate()
+    store = FailingStore(now=clock)
+
+    async with an_engine(store, waiting_at(gate)) as engine, an_engine(store, answering("B"), rounds):
+        ticket = await submit(engine, await a_conversation(store))
+        await gate.reached()
+        store.runs.fault, store.runs.failing_commits = RuntimeError(), 2
+        gate.open()
+        await settled(engine)
+        assert not ticket.live.is_ours
+        clock.let_leases_run_out()
+        await rounds.look()
+        end = await ticket.finished()
+
+    assert end.messages[0].text == "B"
+
+
+async def test_run_whose_performer_waited_for_something_cancelled_has_failed() -> None:
+    store = InMemoryStore()
+
+    async def perform(_run: ActiveRun) -> Turn:
+        forsaken: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+        forsaken.cancel()
+        return await forsaken
+
+    async with an_engine(store, performer := Doing(perform)) as engine:
+        ticket = await submit(engine, await a_conversation(store))
+        with pytest.raises(RunFailed):
+            await ticket.finished()
+
+    assert len(performer.runs) == 1
 
 
 async def test_engine_goes_on_looking_for_runs_when_the_store_has_failed() -> None:
@@ -241,6 +385,22 @@ async def test_caller_that_goes_stops_nothing() -> None:
         await engine.stop(grace_seconds=10)
 
     assert (await store.runs.get(0, ticket.run.id)).status is RunStatus.COMPLETED
+
+
+async def test_caller_that_goes_before_it_has_its_answer_stops_nothing() -> None:
+    store = InMemoryStore()
+    runs, conversation = with_runs(store, Slow(store.runs._state)), await a_conversation(store)
+
+    async with an_engine(store, answering("A")) as engine:
+        caller = asyncio.create_task(submit(engine, conversation, "U"))
+        await runs.accepted.wait()
+        caller.cancel()
+        await asyncio.wait([caller])
+        runs.let.set()
+        await engine.stop(grace_seconds=10)
+
+    assert caller.cancelled()
+    assert await all_texts(store, conversation) == ["U", "A"]
 
 
 async def test_step_after_a_lost_lease_is_not_begun() -> None:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import pytest
 from typing_extensions import override
 
 from tertulia import ids
@@ -14,6 +15,7 @@ from tertulia.errors import StoreUnavailable
 from tertulia.stores.in_memory import InMemoryStore
 from tertulia.stores.in_memory.runs import InMemoryRuns
 from tertulia.stores.in_memory.state import State
+from tests.engine.kit import Seconds
 
 _LEASE_SECONDS = 0.06
 _LONG = 3600.0
@@ -26,7 +28,7 @@ class Watched(InMemoryRuns):
         super().__init__(State(now=lambda: 0))
         self.renewed: list[Lease] = []
         self.threads: set[str] = set()
-        self.failures = 0
+        self.failures: list[Exception] = []
         self.lost: set[str] = set()
         self.was_asked = threading.Semaphore(0)
 
@@ -36,8 +38,7 @@ class Watched(InMemoryRuns):
         self.threads.add(threading.current_thread().name)
         self.was_asked.release()
         if self.failures:
-            self.failures -= 1
-            raise StoreUnavailable
+            raise self.failures.pop()
         self.renewed += leases
         return {lease.run_id for lease in leases} - self.lost
 
@@ -104,15 +105,30 @@ async def test_dropping_an_earlier_lease_leaves_a_later_one_of_the_same_run() ->
     assert runs.renewed[-1] == late
 
 
-async def test_holder_that_hangs_is_renewed_no_more() -> None:
-    runs, hanging, alive = Watched(), a_lease(), a_lease()
+async def test_holder_that_hangs_is_told_once_and_renewed_no_more() -> None:
+    runs, lost, hanging, alive = Watched(), list[Lease](), a_lease(), a_lease()
 
-    async with a_heartbeat(runs) as heartbeat:
+    async with a_heartbeat(runs, lost) as heartbeat:
         heartbeat.hold(hanging, for_seconds=0)
         heartbeat.hold(alive, for_seconds=_LONG)
-        await runs.asked(2)
+        await runs.asked(3)
 
     assert hanging not in runs.renewed
+    assert lost == [hanging]
+
+
+async def test_holder_that_was_heard_of_in_time_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds, runs, lost, lease = Seconds(), Watched(), list[Lease](), a_lease()
+    monkeypatch.setattr("tertulia.engine.heartbeat.time", seconds)
+
+    async with a_heartbeat(runs, lost) as heartbeat:
+        heartbeat.hold(lease, for_seconds=_LONG)
+        seconds.passed += _LONG - 1
+        heartbeat.hold(lease, for_seconds=_LONG)
+        seconds.passed += _LONG - 1
+        await runs.asked(3)
+
+    assert lost == []
 
 
 async def test_lost_lease_is_told() -> None:
@@ -127,9 +143,10 @@ async def test_lost_lease_is_told() -> None:
     assert set(lost) == {theirs}
 
 
-async def test_store_that_fails_for_a_while_is_asked_again() -> None:
+@pytest.mark.parametrize("failure", [StoreUnavailable(), RuntimeError("a fault")], ids=["away", "broken"])
+async def test_store_that_fails_for_a_while_is_asked_again(failure: Exception) -> None:
     runs, lease, lost = Watched(), a_lease(), list[Lease]()
-    runs.failures = 2
+    runs.failures = [failure, failure]
 
     async with a_heartbeat(runs, lost) as heartbeat:
         heartbeat.hold(lease, for_seconds=_LONG)
@@ -137,6 +154,22 @@ async def test_store_that_fails_for_a_while_is_asked_again() -> None:
 
     assert lease in runs.renewed
     assert lost == []
+
+
+async def test_listener_that_fails_stops_no_heart() -> None:
+    runs, alive, hanging = Watched(), a_lease(), a_lease()
+
+    def fail(_: Sequence[Lease]) -> None:
+        raise RuntimeError
+
+    heartbeat = Heartbeat(runs, lease_seconds=_LEASE_SECONDS, on_lost=fail)
+    heartbeat.start()
+    heartbeat.hold(hanging, for_seconds=0)
+    heartbeat.hold(alive, for_seconds=_LONG)
+    await runs.asked(2)
+    await heartbeat.stop()
+
+    assert set(runs.renewed) == {alive}
 
 
 async def test_heartbeat_may_be_stopped_twice_and_without_a_start() -> None:

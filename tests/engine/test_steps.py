@@ -165,22 +165,23 @@ async def test_numbers_of_a_last_turn_do_not_depend_on_the_run_that_follows() ->
 
 
 async def test_every_point_is_passed_and_is_known() -> None:
-    clock, rounds, passed = Clock(), Rounds(), list[str]()
-    store = InMemoryStore(now=clock)
+    store, rounds, hanging, passed = InMemoryStore(), Rounds(), Gate(), list[str]()
 
     async def perform(run: ActiveRun) -> Turn:
         for path in ("turn/1/model/1", "turn/1/model/2"):
             await step(run, path, Tally())
             run.pass_point("step.speaking")
-        await run.commit_turn(a_turn("A1"))
         if not run.is_resumed:
-            clock.let_leases_run_out()
-            await rounds.look()
-            await asyncio.Event().wait()
+            await run.commit_turn(a_turn("A1"))
+            await hanging()
         return a_turn("A2", number=2)
 
-    async with an_engine(store, Doing(perform), rounds, probe=passed.append) as engine:
-        await (await submit(engine, await a_conversation(store))).finished()
+    async with an_engine(store, Doing(perform), probe=passed.append) as gone:
+        await submit(gone, await a_conversation(store))
+        await hanging.reached()
+    async with an_engine(store, Doing(perform), rounds, probe=passed.append) as heir:
+        await rounds.look()
+        await heir.stop(grace_seconds=10)
 
     assert set(passed) == set(POINTS)
     assert passed[:3] == ["accept.before", "accept.after", "run.begin"]

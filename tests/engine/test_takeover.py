@@ -1,11 +1,14 @@
 """Runs go from one engine to the next, whole."""
 
+import asyncio
+
 import pytest
 
 from tertulia.conversations import RunStatus
-from tertulia.engine import ActiveRun, Turn
+from tertulia.engine import ActiveRun, Engine, Ticket, Turn
+from tertulia.engine.active import GRACE_SECONDS
 from tertulia.errors import RunFailed, Stopping
-from tertulia.events import EPOCH_SPAN, RunFinished, RunStarted
+from tertulia.events import EPOCH_SPAN, Numbered, RunFinished, RunStarted
 from tertulia.stores.in_memory import InMemoryStore
 from tertulia.testing.builders import (
     OVER_AT_ONCE,
@@ -15,19 +18,26 @@ from tertulia.testing.builders import (
     a_queued_run,
     a_submission,
     all_texts,
+    an_agent,
 )
 from tests.engine.kit import (
+    BEATING_SECONDS,
+    STEP_SECONDS,
     Clock,
     Doing,
     Gate,
+    Renewed,
     Rounds,
+    Seconds,
     Tally,
+    Unacknowledged,
     a_turn,
     an_engine,
     answering,
     settled,
     submit,
     waiting_at,
+    with_runs,
 )
 
 
@@ -77,7 +87,7 @@ async def test_owner_that_wakes_up_too_late_writes_nothing() -> None:
     assert (await store.runs.get(0, ticket.run.id)).epoch == 2
 
 
-async def test_engine_that_takes_a_run_over_from_itself_goes_on_once() -> None:
+async def test_engine_does_not_take_from_itself_what_it_still_carries_out() -> None:
     clock, gate, rounds = Clock(), Gate(), Rounds()
     store, before = InMemoryStore(now=clock), Tally()
     conversation = await a_conversation(store)
@@ -87,30 +97,57 @@ async def test_engine_that_takes_a_run_over_from_itself_goes_on_once() -> None:
         await gate.reached()
         clock.let_leases_run_out()
         await rounds.look()
-        await gate.reached()
-        await settled(engine, active=1)
         assert engine.active == 1
-        assert ticket.live.is_ours
         gate.open()
         end = await ticket.finished()
 
-    assert (before.count, gate.arrived) == (1, 2)
+    assert (before.count, gate.arrived) == (1, 1)
+    assert (await store.runs.get(0, ticket.run.id)).epoch == 1
     assert await all_texts(store, conversation) == ["U", end.messages[0].text]
 
 
-async def test_lease_of_a_run_taken_over_from_itself_goes_on_being_renewed() -> None:
-    clock, gate, rounds = Clock(), Gate(), Rounds()
+async def test_lease_that_was_renewed_too_late_is_held_again_if_nobody_took_it() -> None:
+    clock, gate = Clock(), Gate()
     store = InMemoryStore(now=clock)
+    runs = with_runs(store, Renewed(store.runs._state))
 
-    async with an_engine(store, waiting_at(gate), rounds) as engine:
+    async with an_engine(store, waiting_at(gate), lease_seconds=BEATING_SECONDS) as engine:
         await submit(engine, await a_conversation(store))
         await gate.reached()
         clock.let_leases_run_out()
+        await runs.beat()
+
+        assert await runs.claim(a_claimant(), limit=9) == []
+        assert engine.active == 1
+
+
+async def test_run_that_comes_back_goes_on_where_it_was_followed() -> None:
+    clock, rounds, heirs_rounds = Clock(), Rounds(), Rounds()
+    store, gate, heirs_gate = InMemoryStore(now=clock), Gate(), Gate()
+
+    async with an_engine(store, waiting_at(gate), rounds) as engine:
+        ticket = await submit(engine, await a_conversation(store))
+        follower = asyncio.create_task(_followed(ticket))
+        await gate.reached()
+        async with an_engine(store, waiting_at(heirs_gate), heirs_rounds):
+            clock.let_leases_run_out()
+            await heirs_rounds.look()
+            await heirs_gate.reached()
+            await _hear_that_leases_are_lost(engine)
+            await settled(engine)
         await rounds.look()
         await gate.reached()
-
         [lease] = engine._heartbeat._held
-        assert lease.epoch == 2
+        gate.open()
+        told = await follower
+
+    assert lease.epoch == 3
+    seqs = [numbered.seq for numbered in told]
+    assert seqs == sorted(set(seqs))
+    assert [each.event.epoch for each in told if isinstance(each.event, RunStarted)] == [1, 3]
+    assert isinstance(told[-1].event, RunFinished)
+    assert seqs[-1] > 2 * EPOCH_SPAN
+    assert [frame.last_seq for frame in await store.runs.frames(0, ticket.run.id)] == [seqs[-1]]
 
 
 async def test_stopping_hands_runs_over_at_once() -> None:
@@ -127,7 +164,7 @@ async def test_stopping_hands_runs_over_at_once() -> None:
 
     run = await store.runs.get(0, ticket.run.id)
     assert (run.status, run.epoch, run.attempt) == (RunStatus.COMPLETED, 2, 0)
-    assert (before.count, run.usage.model_calls, run.usage.wasted_calls) == (1, 2, 0)
+    assert (before.count, run.usage.model_calls, run.usage.wasted_calls) == (1, 2, 1)
 
 
 async def test_engine_that_stops_takes_nothing_in() -> None:
@@ -155,26 +192,6 @@ async def test_ticket_tells_the_end_of_a_run_that_another_engine_carries_out() -
 
     assert not second.is_new
     assert ends[0] == ends[1]
-
-
-async def test_events_of_a_later_owner_are_numbered_above_those_of_the_first() -> None:
-    clock, gate, rounds = Clock(), Gate(), Rounds()
-    store = InMemoryStore(now=clock)
-
-    async with an_engine(store, waiting_at(gate), rounds) as engine:
-        ticket = await submit(engine, await a_conversation(store))
-        await gate.reached()
-        clock.let_leases_run_out()
-        await rounds.look()
-        gate.open()
-        told = [numbered async for numbered in ticket.events()]
-
-    seqs = [numbered.seq for numbered in told]
-    assert seqs == sorted(set(seqs))
-    assert [each.event.epoch for each in told if isinstance(each.event, RunStarted)] == [1, 2]
-    assert isinstance(told[-1].event, RunFinished)
-    assert seqs[-1] > EPOCH_SPAN
-    assert [frame.last_seq for frame in await store.runs.frames(0, ticket.run.id)] == [seqs[-1]]
 
 
 async def test_run_that_keeps_crashing_is_given_up() -> None:
@@ -206,19 +223,113 @@ async def test_run_that_crashed_three_times_after_a_step_is_tried_again() -> Non
     assert await all_texts(store, conversation) == ["U", "A"]
 
 
-async def test_caller_is_told_that_a_run_was_given_up() -> None:
-    clock, rounds = Clock(), Rounds()
-    store = InMemoryStore(now=clock)
-    conversation = await a_conversation(store)
+async def test_run_that_hangs_is_stopped_and_left_to_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds, hanging = Seconds(), Gate()
+    monkeypatch.setattr("tertulia.engine.heartbeat.time", seconds)
+    store = InMemoryStore(now=Clock())
 
-    async def crash(run: ActiveRun) -> Turn:
-        clock.let_leases_run_out()
-        await Gate()()
-        return a_turn()
+    async with an_engine(store, _doing_nothing_at(hanging), lease_seconds=BEATING_SECONDS) as engine:
+        ticket = await submit(engine, await a_conversation(store))
+        await hanging.reached()
+        seconds.passed += GRACE_SECONDS + 1
+        await settled(engine)
 
-    async with an_engine(store, Doing(crash), rounds) as engine:
-        ticket = await submit(engine, conversation)
+        assert not ticket.live.is_ours
+        assert await store.runs.claim(a_claimant(), limit=9) == []
+        assert (await store.runs.get(0, ticket.run.id)).attempt == 1
+
+
+async def test_caller_is_told_that_a_run_was_given_up_because_it_hung_three_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, rounds, seconds, hanging = Clock(), Rounds(), Seconds(), Gate()
+    monkeypatch.setattr("tertulia.engine.heartbeat.time", seconds)
+    store, performer = InMemoryStore(now=clock), _doing_nothing_at(hanging)
+
+    async with an_engine(store, performer, rounds, lease_seconds=BEATING_SECONDS) as engine:
+        ticket = await submit(engine, await a_conversation(store))
         for _ in range(3):
+            await hanging.reached()
+            seconds.passed += GRACE_SECONDS + 1
+            await settled(engine)
+            clock.let_leases_run_out()
             await rounds.look()
         with pytest.raises(RunFailed, match="given up"):
             await ticket.finished()
+
+    assert len(performer.runs) == 3
+
+
+async def test_step_that_takes_as_long_as_it_said_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds, gate = Seconds(), Gate()
+    monkeypatch.setattr("tertulia.engine.heartbeat.time", seconds)
+    store = InMemoryStore(now=Clock())
+    runs = with_runs(store, Renewed(store.runs._state))
+
+    async with an_engine(store, waiting_at(gate), lease_seconds=BEATING_SECONDS) as engine:
+        ticket = await submit(engine, await a_conversation(store))
+        await gate.reached()
+        seconds.passed += STEP_SECONDS + GRACE_SECONDS - 20
+        await runs.beat()
+        gate.open()
+        await ticket.finished()
+
+    assert gate.arrived == 1
+
+
+async def test_run_that_waits_is_begun_although_the_one_before_it_was_told_to_stop_while_it_ended() -> None:
+    store = InMemoryStore(now=Clock())
+    runs, conversation = with_runs(store, Unacknowledged(store.runs._state)), await a_conversation(store)
+
+    async with an_engine(store, answering("A")) as engine:
+        for text in ("U1", "U2"):
+            await submit(engine, conversation, text)
+        await runs.written.wait()
+        await _hear_that_leases_are_lost(engine)
+        runs.let.set()
+        await settled(engine)
+
+    assert await all_texts(store, conversation) == ["U1", "A", "U2", "A"]
+
+
+async def test_run_that_waits_is_handed_over_although_the_one_before_it_ends_while_the_engine_stops() -> None:
+    store, stopped = InMemoryStore(now=Clock()), asyncio.Event()
+    runs, agent = with_runs(store, Unacknowledged(store.runs._state)), await an_agent(store)
+    conversation, elsewhere = [await a_conversation(store, agent) for _ in range(2)]
+
+    async def perform(run: ActiveRun) -> Turn:
+        if run.conversation.id == elsewhere.id or run.input.text == "U2":
+            try:
+                await asyncio.Event().wait()
+            finally:
+                stopped.set()
+        return a_turn("A")
+
+    async with an_engine(store, Doing(perform)) as engine:
+        tickets = [await submit(engine, conversation, text) for text in ("U1", "U2")]
+        await submit(engine, elsewhere)
+        await runs.written.wait()
+        stopping = asyncio.create_task(engine.stop())
+        await stopped.wait()
+        runs.let.set()
+        await stopping
+
+    assert (await tickets[0].finished()).status is RunStatus.COMPLETED
+    assert tickets[1].run.id in {claim.run.id for claim in await runs.claim(a_claimant(), limit=9)}
+
+
+async def _followed(ticket: Ticket) -> list[Numbered]:
+    return [numbered async for numbered in ticket.events()]
+
+
+async def _hear_that_leases_are_lost(engine: Engine) -> None:
+    """Have an engine told what its heartbeat would tell it of all its leases."""
+    await asyncio.to_thread(engine._lost_elsewhere, list(engine._heartbeat._held))
+
+
+def _doing_nothing_at(gate: Gate) -> Doing:
+    async def perform(_run: ActiveRun) -> Turn:
+        await gate()
+        return a_turn()
+
+    return Doing(perform)

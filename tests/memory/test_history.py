@@ -154,6 +154,43 @@ async def test_what_is_kept_is_bounded() -> None:
     assert log.reads == reads + 1
 
 
+class ALogForEach(Log):
+    """Conversations that have the same id and belong to different tenants."""
+
+    def __init__(self, *logs: ALog) -> None:
+        self._logs = logs
+
+    @override
+    async def recent(self, tenant: int, conversation_id: str, *, upto: int, limit: int) -> list[Message]:
+        return await self._logs[tenant].recent(tenant, conversation_id, upto=upto, limit=limit)
+
+    @override
+    async def messages(
+        self, tenant: int, conversation_id: str, *, after: int = 0, limit: int = 100
+    ) -> list[Message]:
+        return await self._logs[tenant].messages(tenant, conversation_id, after=after, limit=limit)
+
+
+async def test_tenants_with_the_same_conversation_id_never_see_each_others_messages() -> None:
+    logs = ALog(), ALog()
+    history = LogHistory(ALogForEach(*logs))
+    for tenant, log in enumerate(logs):
+        log.say(f"secret of {tenant}")
+
+    shown = []
+    for _ in range(2):
+        for tenant, log in enumerate(logs):
+            answer = log.say(f"answer to {tenant}", role="assistant")
+            row = replace(log.row, tenant=tenant)
+            shown.append(_texts(await history.show(row, newest=(answer,), budget=1000)))
+            said = log.say(f"more of {tenant}")
+            history.learn(row, (said,), budget=1000)
+
+    first = [["secret of 0", "answer to 0"], ["secret of 1", "answer to 1"]]
+    assert shown[:2] == first
+    assert shown[2:] == [[*first[tenant], f"more of {tenant}", f"answer to {tenant}"] for tenant in range(2)]
+
+
 @given(
     sizes=st.lists(st.integers(1, 200), min_size=1, max_size=90),
     budget=st.integers(210, 6000),

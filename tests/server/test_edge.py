@@ -1,14 +1,17 @@
 """What stands around every request: limits, headers, errors that nobody expected."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx2
 import pytest
 from fastapi import Request, Response
+from starlette.types import Message
 
 from tertulia import errors
 from tertulia.app import App
+from tertulia.server import bodies
 from tertulia.server.errors import STATUSES, TUTORIAL_STATUSES, respond
 from tertulia.server.factory import create_app
 from tertulia.settings import Settings
@@ -133,6 +136,65 @@ async def test_a_body_that_just_fits_is_read(
     response = await service.post("/agents/chat-agent", content=content, headers=JSON)
 
     assert response.status_code == 422
+
+
+async def test_a_body_that_dribbles_in_is_not_waited_for(
+    service: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "_BODY_SECONDS", 0.01)
+
+    async def dribbling() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    response = await service.post("/agents/chat-agent", content=dribbling(), headers=JSON)
+
+    assert (response.status_code, response.json()["code"]) == (408, "request_timeout")
+    assert response.headers["connection"] == "close"
+
+
+async def test_who_hangs_up_while_sending_is_no_fault_of_ours(log: Callable[[], str]) -> None:
+    api = create_app(App(Settings(database_url="memory://")))
+    events: list[Message] = [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"content-length", b"9")]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/agents/chat-agent",
+        "query_string": b"",
+        "headers": headers,
+    }
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return events.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await api(scope, receive, send)
+
+    [line] = [json.loads(line) for line in log().splitlines()]
+    assert (line["event"], line["level"], line["status"]) == ("request", "info", 499)
+    assert sent == []
+
+
+async def test_a_request_names_one_host(service: httpx2.AsyncClient) -> None:
+    headers = [("host", "localhost"), ("host", "evil.example")]
+
+    assert (await service.get("/livez", headers=headers)).status_code == 400
+
+
+async def test_a_slash_too_much_is_logged_as_the_route_that_answered(
+    service: httpx2.AsyncClient, log: Callable[[], str]
+) -> None:
+    await service.head("/agents/get-agents/")
+
+    [line] = [line for line in map(json.loads, log().splitlines()) if line["event"] == "request"]
+    assert (line["method"], line["route"], line["status"]) == ("HEAD", "/agents/get-agents", 200)
 
 
 async def test_compressed_bodies_are_refused(service: httpx2.AsyncClient) -> None:

@@ -66,6 +66,7 @@ def test_only_what_matters_enough_is_written(lines: Callable[[], list[dict[str, 
     THEIRS.debug("details")
     logging.getLogger("uvicorn.error").info("Started server process")
     logging.getLogger("uvicorn.access").error("GET /?secret")
+    logging.getLogger("uvicorn.error").warning("Please use \"pip install 'uvicorn[standard]'\".")
     logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
 
     assert [line["event"] for line in lines()] == ["Invalid HTTP request received."]

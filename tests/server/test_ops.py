@@ -21,10 +21,26 @@ from tests.server.doing import an_agent
 VENDOR = Path(tertulia.server.__file__).parent / "vendor"
 
 
-@pytest.mark.parametrize("path", ["/", "/livez", "/readyz"])
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_probes_are_answered(service: httpx2.AsyncClient, method: str, path: str) -> None:
-    assert (await service.request(method, path)).status_code == 200
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/livez", "/readyz", "/docs", "/docs/start.js", "/openapi.json", "/agents/", "/agents/get-agents"],
+)
+async def test_head_is_get_without_the_body(service: httpx2.AsyncClient, path: str) -> None:
+    get, head = await service.get(path), await service.head(path)
+
+    assert (get.status_code, head.status_code) == (200, 200)
+    assert head.headers["content-length"] == str(len(get.content))
+    assert get.content
+    assert head.content == b""
+
+
+async def test_head_is_refused_where_get_is(service: httpx2.AsyncClient) -> None:
+    assert (await service.head("/agents/chat-agent")).status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/livez/", "/docs/", "/agents/get-agents/"])
+async def test_a_slash_at_the_end_changes_nothing(service: httpx2.AsyncClient, path: str) -> None:
+    assert (await service.get(path)).text == (await service.get(path.rstrip("/"))).text
 
 
 async def test_it_is_not_ready_when_its_database_is_gone() -> None:

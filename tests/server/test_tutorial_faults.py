@@ -107,6 +107,7 @@ async def test_5_a_failing_model_is_told_as_what_it_is(
     assert (response.status_code, response.json()["code"]) == (status, code)
     assert response.headers["x-should-retry"] == "false"
     assert response.json()["run_id"].startswith("run_")
+    assert "The message is kept" in response.json()["detail"]
     assert "sk-test" not in response.text
 
 

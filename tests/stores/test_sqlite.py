@@ -1,20 +1,33 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
+from sqlalchemy import bindparam, update
 
+from tertulia.conversations import RunStatus
+from tertulia.definitions import Agent
 from tertulia.errors import InvalidInput, StoreBusy, StoreUnavailable
-from tertulia.ids import OWNER, new_id
+from tertulia.ids import OWNER, new_id, to_bytes
 from tertulia.messages import now_us
 from tertulia.stores import StoreOptions, open_store
+from tertulia.stores.sql.database import Clash
 from tertulia.stores.sql.owners import Owners
+from tertulia.stores.sql.schema import AGENTS
 from tertulia.stores.sql.sqlite import SQLiteDatabase, SQLiteStore
-from tertulia.stores.sql.statements import Connection
-from tertulia.testing.builders import a_claimant, a_conversation, a_finish, a_submission, an_agent
+from tertulia.stores.sql.statements import Connection, Statement
+from tertulia.testing.builders import (
+    OVER_AT_ONCE,
+    a_claimant,
+    a_claimed_run,
+    a_conversation,
+    a_finish,
+    a_submission,
+    an_agent,
+)
 
 
 @pytest.fixture
@@ -68,29 +81,69 @@ async def test_a_turn_takes_two_commits(sqlite: SQLiteStore) -> None:
     assert _database(sqlite).commits - before == 2
 
 
-async def test_unit_that_fails_undoes_its_own_writes_only(sqlite: SQLiteStore) -> None:
-    agent = await an_agent(sqlite)
-    gate = threading.Event()
+_RENAME = Statement(
+    update(AGENTS).where(AGENTS.c.id == bindparam("agent")).values(name=bindparam("new_name"))
+)
+
+
+async def _rename(db: Connection, agent: Agent, name: str) -> None:
+    await db.run(_RENAME, {"agent": to_bytes(agent.id), "new_name": name})
+
+
+async def _in_one_group(database: SQLiteDatabase, *writes: Coroutine[Any, Any, object]) -> list[object]:
+    """Have all this written in one transaction; return results and errors."""
+    gate, before = threading.Event(), database.commits
 
     async def hold(_: Connection) -> None:
         gate.wait(5)
 
-    async def fail(db: Connection) -> None:
-        raise LookupError
-
-    holding = asyncio.create_task(_database(sqlite).write(hold))
+    holding = asyncio.create_task(database.write(hold))
     await asyncio.sleep(0)
-    writes = [
-        asyncio.create_task(a_conversation(sqlite, agent)),
-        asyncio.create_task(_database(sqlite).write(fail)),
-        asyncio.create_task(a_conversation(sqlite, agent)),
-    ]
+    tasks = [asyncio.create_task(write) for write in writes]
     await asyncio.sleep(0)
     gate.set()
-    results = await asyncio.gather(holding, *writes, return_exceptions=True)
+    _, *results = await asyncio.gather(holding, *tasks, return_exceptions=True)
+    assert database.commits - before <= 2
+    return results
 
-    assert isinstance(results[2], LookupError)
-    assert await sqlite.conversations.page(0, agent.id) == [results[1], results[3]]
+
+async def test_unit_that_fails_undoes_its_own_writes_only(sqlite: SQLiteStore) -> None:
+    agent = await an_agent(sqlite)
+
+    async def fail(db: Connection) -> None:
+        await _rename(db, agent, "Half")
+        raise LookupError
+
+    first, failed, second = await _in_one_group(
+        _database(sqlite),
+        a_conversation(sqlite, agent),
+        _database(sqlite).write(fail),
+        a_conversation(sqlite, agent),
+    )
+
+    assert isinstance(failed, LookupError)
+    assert await sqlite.conversations.page(0, agent.id) == [first, second]
+    assert await sqlite.agents.page(0) == [agent]
+
+
+async def test_unit_that_clashes_half_way_undoes_its_own_writes_only(sqlite: SQLiteStore) -> None:
+    one, other = [await an_agent(sqlite, name=name) for name in ("One", "Other")]
+
+    async def clash(db: Connection) -> None:
+        await _rename(db, one, "Taken")
+        await _rename(db, other, "Taken")
+
+    first, failed, second = await _in_one_group(
+        _database(sqlite),
+        a_conversation(sqlite, one),
+        _database(sqlite).write(clash),
+        a_conversation(sqlite, other),
+    )
+
+    assert isinstance(failed, Clash)
+    assert await sqlite.conversations.page(0, one.id) == [first]
+    assert await sqlite.conversations.page(0, other.id) == [second]
+    assert await sqlite.agents.page(0) == [one, other]
 
 
 async def test_group_fails_together_when_its_commit_fails(sqlite: SQLiteStore, tmp_path: Path) -> None:
@@ -217,3 +270,55 @@ async def test_owner_without_a_lock_of_its_own_would_count_as_dead_so_it_gets_on
     others.close()
     assert owners.is_gone(theirs)
     owners.close()
+
+
+async def test_file_reached_by_another_name_makes_nobody_dead(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "t.db")
+    one, other = [open_store(f"sqlite:///{tmp_path / name}") for name in ("t.db", "link.db")]
+    await one.open()
+    await other.open()
+    accepted = await one.runs.accept(a_submission(await a_conversation(one)), a_claimant())
+
+    found = await other.runs.claim(a_claimant(), limit=9)
+    seen = await other.runs.get(0, accepted.run.id)
+    await one.close()
+    await other.close()
+
+    assert found == []
+    assert (seen.status, seen.epoch) == (RunStatus.RUNNING, 1)
+
+
+async def test_owners_whose_file_was_deleted_meanwhile_are_not_dead(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 't.db'}"
+    one, other = open_store(url), open_store(url)
+    await one.open()
+    agent = await an_agent(one)
+    await one.runs.accept(a_submission(await a_conversation(one, agent)), a_claimant())
+    (tmp_path / "t.db-owners").unlink()
+    await other.open()
+    await other.runs.accept(a_submission(await a_conversation(other, agent)), a_claimant())
+
+    found = [await store.runs.claim(a_claimant(), limit=9) for store in (one, other)]
+    await one.close()
+    await other.close()
+
+    assert found == [[], []]
+
+
+async def test_run_that_cannot_be_read_keeps_no_other_from_being_claimed(
+    sqlite: SQLiteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = await an_agent(sqlite)
+    gone = a_claimant(lease_us=OVER_AT_ONCE)
+    broken, whole = [
+        await a_claimed_run(sqlite, a_submission(await a_conversation(sqlite, agent)), claimant=gone)
+        for _ in range(2)
+    ]
+    with sqlite3.connect(_database(sqlite).path) as raw:
+        raw.execute("UPDATE runs SET options = '{' WHERE id = ?", (to_bytes(broken.run.id),))
+    raw.close()
+
+    claims = await sqlite.runs.claim(a_claimant(), limit=9)
+
+    assert [claim.run.id for claim in claims] == [whole.run.id]
+    assert "cannot be read" in caplog.text

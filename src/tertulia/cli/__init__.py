@@ -64,14 +64,14 @@ def serve(
 @app.command()
 def chat(
     agent: Annotated[
-        str | None, typer.Argument(help="Name or id of the agent; default: the one that is there.")
+        str | None, typer.Argument(help="Name or id of the agent; default: the one spoken with last.")
     ] = None,
     *,
     new: Annotated[bool, typer.Option("--new", help="Begin a new conversation.")] = False,
 ) -> None:
     """Talk to an agent in the terminal, on the same database as the server.
 
-    Goes on with the newest conversation. What is piped in is sent line by line.
+    Goes on with the conversation in which something was said last. What is piped in is sent line by line.
     """
     load("tertulia.cli.chat:chat")(agent, new=new)
 

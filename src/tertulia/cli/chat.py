@@ -126,10 +126,12 @@ class Terminal:
     def _show(self, limit: int) -> None:
         for exchange in self._portal.call(self._talk.history, limit):
             self._print(f"{_PROMPT}{escape(exchange.asked.text)}")
-            if exchange.answer is None:
-                self._print("[dim](no answer)[/]")
-            else:
+            if exchange.answer is not None:
                 self._print(rendered(exchange.answer))
+            elif self._portal.call(self._talk.is_being_answered, exchange):
+                self._print("[dim](still being answered)[/]")
+            else:
+                self._print("[dim](no answer)[/]")
 
     def _answer(self, text: str) -> None:
         try:

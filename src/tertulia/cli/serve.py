@@ -126,6 +126,7 @@ def _config(
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        ws="none",
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
 

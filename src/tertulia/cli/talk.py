@@ -3,15 +3,17 @@
 from typing import Final, Self
 
 from tertulia.app import App
-from tertulia.conversations import DEFAULT_TENANT, NewConversation
+from tertulia.conversations import DEFAULT_TENANT, Conversation, NewConversation
 from tertulia.definitions import Agent, AgentDefinition
 from tertulia.engine import Ticket
 from tertulia.errors import DuplicateName
 from tertulia.ids import AGENT, CONVERSATION, new_id
 from tertulia.messages import check_text
 from tertulia.runtime import RunOptions
-from tertulia.server.exchanges import Exchange, pair
+from tertulia.server.exchanges import Exchange, pair, with_pending
 
+_PAGE: Final = 100
+_LOOKED_AT: Final = 50
 COMPANION: Final = AgentDefinition(
     name="Companion",
     context="You are a friendly companion in a terminal, glad to help with whatever comes up.",
@@ -32,11 +34,18 @@ class Talk:
 
     @classmethod
     async def resume(cls, app: App, agent: str | None) -> Self:
-        """Go on with the newest conversation of this agent, or of the one that is there."""
-        found = await _agent(app, agent)
-        newest = await app.store.conversations.newest(DEFAULT_TENANT, [found.id], each=1)
-        conversations = newest.get(found.id, [])
-        return cls(app, found, conversations[-1].id if conversations else None)
+        """Go on where something was said last: with this agent, or with any.
+
+        Where nothing was said yet, begin with the oldest agent, made if there is none.
+        """
+        if agent is not None:
+            found = [await app.store.agents.get(DEFAULT_TENANT, check_text(agent, what="name"))]
+        else:
+            found = await _all_agents(app) or [await _companion(app)]
+        last = await _spoken_in_last(app, [one.id for one in found])
+        if last is None:
+            return cls(app, found[0], None)
+        return cls(app, next(one for one in found if one.id == last.agent_id), last.id)
 
     @property
     def model(self) -> str:
@@ -59,23 +68,49 @@ class Talk:
         return ticket
 
     async def history(self, limit: int) -> list[Exchange]:
-        """Return the last things said and answered, oldest first."""
+        """Return the last things said and answered, oldest first, and what waits in line."""
         if self.conversation is None:
             return []
         stored = self._app.store.conversations
+        pending = await stored.pending(DEFAULT_TENANT, self.conversation)
         conversation = await stored.get(DEFAULT_TENANT, self.conversation)
         newest_first = await stored.recent(
             DEFAULT_TENANT, conversation.id, upto=conversation.head, limit=2 * limit
         )
-        return pair(reversed(newest_first))
+        return with_pending(pair(reversed(newest_first)), pending)
+
+    async def is_being_answered(self, exchange: Exchange) -> bool:
+        """Whether an answer is still to come."""
+        if exchange.answer is not None or exchange.asked.run_id is None:
+            return False
+        run = await self._app.store.runs.get(DEFAULT_TENANT, exchange.asked.run_id)
+        return not run.status.is_terminal
 
 
-async def _agent(app: App, named: str | None) -> Agent:
-    if named is not None:
-        return await app.store.agents.get(DEFAULT_TENANT, check_text(named, what="name"))
-    if found := await app.store.agents.page(DEFAULT_TENANT, limit=1):
-        return found[0]
+async def _all_agents(app: App) -> list[Agent]:
+    found: list[Agent] = []
+    while page := await app.store.agents.page(
+        DEFAULT_TENANT, after=found[-1].id if found else None, limit=_PAGE
+    ):
+        found += page
+    return found
+
+
+async def _companion(app: App) -> Agent:
     try:
         return await app.store.agents.create(DEFAULT_TENANT, new_id(AGENT), COMPANION)
     except DuplicateName:  # somebody was quicker
         return await app.store.agents.get(DEFAULT_TENANT, COMPANION.name)
+
+
+async def _spoken_in_last(app: App, agents: list[str]) -> Conversation | None:
+    """Return the conversation in which something was said last, among the newest of each agent."""
+    last: Conversation | None = None
+    for start in range(0, len(agents), _PAGE):
+        newest = await app.store.conversations.newest(
+            DEFAULT_TENANT, agents[start : start + _PAGE], each=_LOOKED_AT
+        )
+        found = [last] if last else []
+        found += [conversation for some in newest.values() for conversation in some]
+        last = max(found, key=lambda one: (one.updated_at, one.created_at), default=None)
+    return last

@@ -22,7 +22,7 @@ from tertulia.engine.journal import Journal
 from tertulia.engine.live import LiveRun
 from tertulia.engine.probe import Probe, unobserved
 from tertulia.engine.turns import StepResult, Turn
-from tertulia.errors import StoreError
+from tertulia.errors import StoreBusy, StoreUnavailable
 from tertulia.events import Event, RunFinished, RunStarted, TurnFinished, TurnStarted
 from tertulia.messages import Message
 from tertulia.stores.base import RunStore
@@ -148,6 +148,11 @@ class ActiveRun:
             self.emit(TurnFinished(turn=message.turn, message=message))
         return messages
 
+    def forget(self) -> None:
+        """Let go of all that is told and done but not stored, because it cannot be; what it cost stays."""
+        self._journal.written()
+        self._told.clear()
+
     async def end(self, turn: Turn | None, ending: Ending, claimant: Claimant | None) -> Claim | None:
         """End the run, with its last turn if there is one, and tell; return the run that waited behind it."""
         self._probe("end.before")
@@ -206,12 +211,13 @@ class ActiveRun:
     async def _write(self, commit: Commit, claimant: Claimant | None = None) -> Committed:
         """Commit; what the store cannot take now is offered until it can, since it cannot happen twice.
 
-        It ends when another process has taken the run over, or when this one is stopped.
+        It ends when another process has taken the run over, or when this one is stopped. What the
+        store refuses for any other reason it would refuse for ever: that is raised.
         """
         for seconds in chain(_PAUSES, repeat(_PAUSES[-1])):
             try:
                 return await self._runs.commit(self._claim.lease, commit, claimant)
-            except StoreError:
+            except (StoreBusy, StoreUnavailable):
                 self._hold(GRACE_SECONDS)
                 await self._pause(seconds)
         raise AssertionError("not reached")

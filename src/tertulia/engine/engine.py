@@ -156,12 +156,10 @@ class Engine:
         task.add_done_callback(lambda _: self._tasks.pop((run.id, run.epoch), None))
 
     async def _carry_out(self, claim: Claim, live: LiveRun) -> None:
-        active = self._active(claim, live)
         self._heartbeat.hold(claim.lease, for_seconds=GRACE_SECONDS)
         following = None
         try:
-            turn, ending = await self._perform(active)
-            following = await self._end(active, turn, ending)
+            following = await self._finish(self._active(claim, live))
         except LeaseLost:
             _LOG.warning("run %s goes on in another process", claim.run.id)
             live.lose(claim.run.epoch)
@@ -172,14 +170,27 @@ class Engine:
             live.lose(claim.run.epoch)
             if (claim.run.id, claim.run.epoch) not in self._forfeited:
                 await self._hand_over(claim)
-        except Exception:  # noqa: BLE001  # the last resort: what cannot be kept must end the run, not the waiting
-            _LOG.exception("run %s could not be kept", claim.run.id)
-            following = await self._fail(claim, live)
+        except Exception:  # noqa: BLE001  # the last resort: whoever waits must be told, whatever has happened
+            _LOG.exception("run %s could not be ended and will be carried out again", claim.run.id)
+            live.lose(claim.run.epoch)
         finally:
             self._heartbeat.drop(claim.lease)
             self._forfeited.discard((claim.run.id, claim.run.epoch))
         if following is not None:
             self._begin(following)
+
+    async def _finish(self, active: ActiveRun) -> Claim | None:
+        """Have a run carried out and end it, without its last turn if that cannot be kept."""
+        turn, ending = await self._perform(active)
+        try:
+            return await self._end(active, turn, ending)
+        except LeaseLost:
+            raise
+        except Exception:  # noqa: BLE001  # what cannot be kept must end the run, not be tried for ever
+            _LOG.exception("run %s could not be kept", active.run.id)
+            active.forget()
+            failure = RunFailed("what the run has made could not be kept").failure()
+            return await self._end(active, None, Ending(status=RunStatus.FAILED, failure=failure))
 
     async def _end(self, active: ActiveRun, turn: Turn | None, ending: Ending) -> Claim | None:
         """End a run; return the one that waited behind it, unless we are about to stop."""
@@ -191,17 +202,6 @@ class Engine:
             return await active.end(turn, ending, None if self._is_stopping else self._claimant)
         finally:
             self._ending.discard(task)
-
-    async def _fail(self, claim: Claim, live: LiveRun) -> Claim | None:
-        """End a run without anything that it has made, because that cannot be kept."""
-        failure = RunFailed("what the run has made could not be kept").failure()
-        try:
-            return await self._active(claim, live).end(
-                None, Ending(status=RunStatus.FAILED, failure=failure), self._claimant
-            )
-        except (LeaseLost, StoreError):
-            live.lose(claim.run.epoch)
-            return None
 
     def _active(self, claim: Claim, live: LiveRun) -> ActiveRun:
         return ActiveRun(

@@ -1,7 +1,7 @@
 """The models of one installation: opened when first asked for, then shared."""
 
 from tertulia.llms.base import LLM
-from tertulia.llms.naming import DEFAULT_OPTIONS, bare_llm, open_llm
+from tertulia.llms.naming import DEFAULT_OPTIONS, bare_llm, open_llm, split_name
 from tertulia.llms.options import LLMOptions
 
 
@@ -22,8 +22,14 @@ class Models:
         return llm
 
     def check(self, name: str | None) -> None:
-        """Raise ``UnknownModel`` unless there can be a model of this name; nothing is started."""
-        bare_llm(name or self.default, options=self.options)
+        """Raise ``UnknownModel`` unless there can be a model of this name; nothing is started.
+
+        Of the default only the provider is looked at, so that its plug need not be there yet.
+        """
+        if name is None:
+            split_name(self.default)
+        else:
+            bare_llm(name, options=self.options)
 
     async def close(self) -> None:
         """Let go of all of them."""

@@ -1,5 +1,6 @@
 """How request bodies are read: as JSON, straight from the bytes into a checked model."""
 
+from asyncio import timeout
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar, cast
 
@@ -10,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException
 from typing_extensions import override
 
-_JSON = "application/json"
+_JSON: Final = "application/json"
+_BODY_SECONDS: Final = 60.0
+"""How long a request may take to send its body."""
 
 
 class Body(BaseModel):
@@ -46,7 +49,14 @@ async def read(request: Request, form: type[Form]) -> Form:
     if not _is_json(request.headers.get("content-type", "")):
         raise HTTPException(415, "Send JSON, and say so: Content-Type: application/json.")
     try:
-        return form.model_validate_json(await request.body())
+        async with timeout(_BODY_SECONDS):
+            body = await request.body()
+    except TimeoutError:
+        raise HTTPException(
+            408, f"The body did not come whole within {_BODY_SECONDS:g} seconds.", {"connection": "close"}
+        ) from None
+    try:
+        return form.model_validate_json(body)
     except ValidationError as error:
         found = error.errors(include_input=False, include_context=False, include_url=False)
         raise RequestValidationError(

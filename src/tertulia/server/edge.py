@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import Final
 from uuid import uuid4
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,6 +16,8 @@ from tertulia.server.logs import places, write
 _LOG: Final = logging.getLogger(__name__)
 _NOTES: Final = "tertulia.notes"
 _SERVER_ERROR: Final = 500
+_CLIENT_GONE: Final = 499
+"""For the log alone: nobody is there to be answered. The number is nginx's."""
 _QUIET_ROUTES: Final = frozenset({"/livez", "/readyz"})
 
 _HEADERS: Final = (
@@ -57,6 +60,8 @@ class Edge:
 
         try:
             await self._inner(scope, receive, guarded)
+        except ClientDisconnect:
+            status = status or _CLIENT_GONE
         except Exception as error:
             answer = _last_resort(error, scope)
             if status:  # the response has begun: only a cut connection can tell that it is not whole

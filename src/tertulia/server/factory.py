@@ -12,6 +12,7 @@ from tertulia import __version__
 from tertulia.app import App
 from tertulia.server import errors
 from tertulia.server.edge import Edge
+from tertulia.server.forgiving import Forgiving
 from tertulia.server.limits import Limits
 from tertulia.server.ops import Ops
 from tertulia.server.tutorial import Tutorial
@@ -50,6 +51,7 @@ def create_app(app: App) -> FastAPI:
     Ops(app).mount(api.router)
     # The last one added stands outermost.
     settings = app.settings
+    api.add_middleware(Forgiving)
     api.add_middleware(Limits, max_body_bytes=settings.max_body_bytes, any_host=settings.is_open)
     api.add_middleware(Edge)
     return api

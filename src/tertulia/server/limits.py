@@ -34,6 +34,8 @@ class Limits:
             await self._inner(scope, receive, send)
 
     def _refusal(self, headers: Headers) -> tuple[int, str] | None:
+        if len(headers.getlist("host")) > 1:
+            return 400, "A request has one Host header."
         if not self._any_host and not _is_here(_host_of(headers.get("host", ""))):
             return 421, "This server answers only on this machine: name it 127.0.0.1 or localhost."
         if headers.get("content-encoding", "identity").lower() != "identity":

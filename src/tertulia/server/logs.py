@@ -32,6 +32,7 @@ def configure(level: str) -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(least, number))
+    logging.getLogger("uvicorn.error").addFilter(_is_no_advice)
 
 
 def write(log: logging.Logger, level: int, event: str, /, **fields: object) -> None:
@@ -43,6 +44,11 @@ def write(log: logging.Logger, level: int, event: str, /, **fields: object) -> N
         line = _OwnLine(log.name, level, event)
         line.fields = fields
         log.handle(line)
+
+
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    """Whether a line is more than uvicorn's advice to install something, which anyone can provoke."""
+    return "pip install" not in str(record.msg)
 
 
 class _OwnLine(logging.LogRecord):

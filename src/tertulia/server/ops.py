@@ -44,8 +44,6 @@ class Ops:
         add("/", self.home, tags=_TAGS, responses=answers(Greeting))
         add("/livez", self.livez, tags=_TAGS, responses=answers(Greeting))
         add("/readyz", self.readyz, tags=_TAGS, responses=answers(Ready, 503))
-        for path, route in (("/", self.home), ("/livez", self.livez), ("/readyz", self.readyz)):
-            add(path, route, methods=["HEAD"], include_in_schema=False)
         add("/docs", self.docs, include_in_schema=False)
         for path, (name, kind) in _FILES.items():
             add(path, _File(name, kind).get, include_in_schema=False)

@@ -71,6 +71,7 @@ class Tutorial:
         )
         get("/agents/get-agents", self.get_agents, responses=answers(list[forms.Agent], 422, 503))
         get("/agents/", self.greet, responses=answers(forms.Greeting))
+        # A slash at the end is taken off before routes are looked for; this is the one that is found.
         get("/agents", self.greet, include_in_schema=False)
 
     async def greet(self) -> Response:

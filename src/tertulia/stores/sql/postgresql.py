@@ -9,7 +9,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 import asyncpg
 from typing_extensions import override
 
-from tertulia.errors import StoreBusy, StoreError, StoreUnavailable
+from tertulia.errors import InvalidInput, StoreBusy, StoreUnavailable, TertuliaError
 from tertulia.stores.base import StoreOptions
 from tertulia.stores.sql.database import Clash, Database, Unit
 from tertulia.stores.sql.statements import Connection, Params, Row, Statement, joined
@@ -199,8 +199,12 @@ async def _errors() -> AsyncIterator[None]:
     except _SHUTTING as error:
         raise StoreBusy("the database is too busy; ask again", retry_after=1.0) from error
     except _BROKEN as error:
-        raise _unavailable(error) from error
+        raise _translated(error) from error
 
 
-def _unavailable(error: Exception) -> StoreError:
+def _translated(error: Exception) -> TertuliaError:
+    if isinstance(error, (asyncpg.DataError, ValueError)):  # the latter is how asyncpg refuses an argument
+        return InvalidInput(
+            "the database cannot keep this: text with a character, or a number, that it has not"
+        )
     return StoreUnavailable(f"the database cannot be reached or used ({type(error).__name__}); ask again")

@@ -1,0 +1,60 @@
+"""A run that is carried out says how long it may be silent."""
+
+import asyncio
+
+from typing_extensions import override
+
+from tertulia.conversations import Claimant, Commit, Committed, Lease
+from tertulia.engine import ActiveRun, StepResult
+from tertulia.engine.active import GRACE_SECONDS
+from tertulia.engine.live import LiveRun
+from tertulia.errors import StoreBusy
+from tertulia.stores.in_memory import InMemoryStore
+from tertulia.stores.in_memory.runs import InMemoryRuns
+from tertulia.stores.in_memory.state import State
+from tertulia.testing.builders import a_claimed_run, a_conversation, a_submission
+from tests.engine.kit import STEP_SECONDS, a_turn, step, with_runs
+
+
+class Busy(InMemoryRuns):
+    """A ledger that has no time for some commits."""
+
+    def __init__(self, state: State, *, times: int) -> None:
+        super().__init__(state)
+        self._times = times
+
+    @override
+    async def commit(self, lease: Lease, commit: Commit, claimant: Claimant | None) -> Committed:
+        if self._times:
+            self._times -= 1
+            raise StoreBusy
+        return await super().commit(lease, commit, claimant)
+
+
+async def an_active_run(store: InMemoryStore, held: list[float]) -> ActiveRun:
+    claim = await a_claimed_run(store, a_submission(await a_conversation(store)))
+    return ActiveRun(claim, LiveRun(), store.runs, hold=held.append, pause=lambda _: asyncio.sleep(0))
+
+
+async def test_step_may_be_silent_for_as_long_as_it_said_and_a_little_longer() -> None:
+    held, meanwhile = list[float](), list[float]()
+    run = await an_active_run(InMemoryStore(), held)
+
+    async def work() -> StepResult:
+        meanwhile.extend(held)
+        return StepResult(output="null")
+
+    await step(run, "turn/1/model/1", work)
+
+    assert meanwhile == [STEP_SECONDS + GRACE_SECONDS]
+    assert held[-1] == GRACE_SECONDS
+
+
+async def test_run_that_waits_for_its_store_is_not_silent() -> None:
+    store, held = InMemoryStore(), list[float]()
+    with_runs(store, Busy(store.runs._state, times=30))
+    run = await an_active_run(store, held)
+
+    await run.commit_turn(a_turn())
+
+    assert held == [GRACE_SECONDS] * 30

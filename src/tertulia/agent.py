@@ -36,7 +36,7 @@ class AgentPerformer(Performer):
         speaker = Speaker(
             agent=agent,
             llm=self._models.get(agent.definition.model),
-            settings=agent.definition.settings.under(ModelSettings.parse(options.get("settings"))),
+            settings=agent.definition.settings.under(_own(options.get("settings"))),
             context_tokens=self._context_tokens,
             call_seconds=self._call_seconds,
             windows=self._windows,
@@ -58,3 +58,8 @@ class AgentPerformer(Performer):
                 self._agents.clear()
             self._agents[key] = agent
         return agent
+
+
+def _own(kept: object) -> ModelSettings:
+    """Return the settings that a run was accepted with."""
+    return ModelSettings.of_kept(kept) if isinstance(kept, dict) else ModelSettings()

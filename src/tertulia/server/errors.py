@@ -111,8 +111,8 @@ def respond(
     """Return the problem document of one of our errors, which says what to do next.
 
     When a run was accepted, its message is kept, and the document tells the run's id. Asking again
-    is safe only with the request's Idempotency-Key then: without one clients are told not to do it
-    by themselves (x-should-retry), with one when to do it, if that is known.
+    is safe only with the request's Idempotency-Key then, so clients are told not to do it by
+    themselves (x-should-retry); where there was a key they are told when to, if that is known.
     """
     status = _nearest(error, statuses) or HTTPStatus.INTERNAL_SERVER_ERROR
     pause = error.retry_after if error.retry_after is not None else _nearest(error, _PAUSES)
@@ -120,7 +120,7 @@ def respond(
         detail = _sentences(str(error), _nearest(error, _NEXT))
         return problem(status, detail, kind=type(error), headers=_pausing(pause))
     detail = _sentences(str(error), _after_acceptance(error, key))
-    headers = _pausing(pause if key else None) or _NOT_BY_ITSELF
+    headers = _NOT_BY_ITSELF | _pausing(pause if key else None)
     return problem(status, detail, kind=type(error), headers=headers, more={"run_id": error.run_id})
 
 

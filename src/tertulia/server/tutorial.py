@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from tertulia.app import App
 from tertulia.conversations import DEFAULT_TENANT, NewConversation
 from tertulia.definitions import AgentDefinition, ModelSettings
-from tertulia.errors import InvalidInput, TertuliaError
+from tertulia.errors import InvalidInput, SessionMismatch, TertuliaError
 from tertulia.ids import AGENT, CONVERSATION, is_id, new_id
 from tertulia.messages import check_text
 from tertulia.runtime import check_alias
@@ -112,13 +112,15 @@ class Tutorial:
     async def create_conversation(self, request: Request) -> Response:
         """Begin a conversation with an agent, or return the one that has this id already."""
         form = await read(request, forms.CreateConversation)
-        own = form.id is not None and is_id(form.id, prefix=CONVERSATION)
-        new = NewConversation(
-            id=form.id if form.id is not None and own else new_id(CONVERSATION),
-            agent_id=await self._agent_id(form.agent_id),
-            alias=None if own or form.id is None else check_alias(form.id),
-        )
-        conversation = await self._app.store.conversations.create(DEFAULT_TENANT, new)
+        agent_id, store = await self._agent_id(form.agent_id), self._app.store.conversations
+        if form.id is not None and is_id(form.id, prefix=CONVERSATION):  # one of ours: it has to be there
+            conversation = await store.get(DEFAULT_TENANT, form.id)
+            if conversation.agent_id != agent_id:
+                raise SessionMismatch
+        else:
+            alias = None if form.id is None else check_alias(form.id)
+            new = NewConversation(id=new_id(CONVERSATION), agent_id=agent_id, alias=alias)
+            conversation = await store.create(DEFAULT_TENANT, new)
         note(request.scope, conversation=conversation.id)
         return _json(conversation_row(conversation))
 

@@ -7,7 +7,7 @@ from tertulia.stores.base import Health, Store
 from tertulia.stores.sql.agents import SqlAgents
 from tertulia.stores.sql.conversations import SqlConversations
 from tertulia.stores.sql.database import Database
-from tertulia.stores.sql.migrate import HEAD, revision_on
+from tertulia.stores.sql.migrate import HEAD, refuse_unknown, revision_on
 from tertulia.stores.sql.runs import SqlRuns
 
 
@@ -47,6 +47,7 @@ class SqlStore(Store):
     async def health(self) -> Health:
         try:
             found = await self.database.read(revision_on)
+            refuse_unknown(found)
         except TertuliaError as error:
             return Health(ready=False, detail=str(error))
         if found != HEAD:

@@ -88,6 +88,19 @@ async def test_agents_are_listed_with_their_conversations(service: httpx2.AsyncC
     assert listed[1]["conversations"] == []
 
 
+async def test_an_id_of_our_form_has_to_be_one_of_ours(service: httpx2.AsyncClient) -> None:
+    chef, clerk = await an_agent(service), await an_agent(service)
+    made = await service.post("/agents/create-conversation", json={"agent_id": chef["id"]})
+    body = {"agent_id": chef["id"], "id": made.json()["id"]}
+
+    again = await service.post("/agents/create-conversation", json=body)
+    others = await service.post("/agents/create-conversation", json=body | {"agent_id": clerk["id"]})
+    invented = await service.post("/agents/create-conversation", json=body | {"id": "conv_" + "f" * 32})
+
+    assert again.json() == made.json()
+    assert (others.status_code, invented.status_code) == (409, 404)
+
+
 async def test_an_id_of_ones_own_names_one_conversation(service: httpx2.AsyncClient) -> None:
     chef, clerk = await an_agent(service), await an_agent(service)
     body = {"agent_id": chef["id"], "id": "order 66"}

@@ -28,6 +28,21 @@ class Faltering(InMemoryRuns):
         return await super().claim(claimant, limit=limit, busy_with=busy_with)
 
 
+class Slow(InMemoryRuns):
+    """Gives runs out, and says so when it is let."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self.given, self.let = asyncio.Event(), asyncio.Event()
+
+    @override
+    async def claim(self, claimant: Claimant, *, limit: int, busy_with: Collection[str] = ()) -> list[Claim]:
+        claims = await super().claim(claimant, limit=limit, busy_with=busy_with)
+        self.given.set()
+        await self.let.wait()
+        return claims
+
+
 async def test_looking_for_runs_survives_whatever_goes_wrong_with_it() -> None:
     store = InMemoryStore()
     runs = Faltering(store.runs._state, [StoreUnavailable("away"), LookupError("a bad row"), OSError()])
@@ -41,3 +56,22 @@ async def test_looking_for_runs_survives_whatever_goes_wrong_with_it() -> None:
 
     assert claim.input.number == 1
     assert runs.faults == []
+
+
+async def test_run_that_comes_while_the_engine_stops_is_given_back_at_once() -> None:
+    store = InMemoryStore()
+    runs = Slow(store.runs._state)
+    accepted = await store.runs.accept(a_submission(await a_conversation(store)), None)
+    begun = list[Claim]()
+    chores = Chores(runs, a_claimant(), begin=begun.append)
+
+    chores.start()
+    await runs.given.wait()
+    stopping = asyncio.create_task(chores.stop())
+    await asyncio.sleep(0)
+    runs.let.set()
+    await stopping
+    [claim] = await store.runs.claim(a_claimant(), limit=9)
+
+    assert begun == []
+    assert (claim.run.id, claim.run.epoch, claim.run.attempt) == (accepted.run.id, 2, 1)

@@ -278,27 +278,30 @@ async def test_step_that_takes_as_long_as_it_said_does_not_hang(monkeypatch: pyt
 
 
 async def test_run_that_waits_is_begun_although_the_one_before_it_was_told_to_stop_while_it_ended() -> None:
-    store = InMemoryStore(now=Clock())
+    store, gate = InMemoryStore(now=Clock()), Gate()
     runs, conversation = with_runs(store, Unacknowledged(store.runs._state)), await a_conversation(store)
 
-    async with an_engine(store, answering("A")) as engine:
-        for text in ("U1", "U2"):
-            await submit(engine, conversation, text)
+    async with an_engine(store, waiting_at(gate)) as engine:
+        tickets = [await submit(engine, conversation, text) for text in ("U1", "U2")]
+        gate.open()
         await runs.written.wait()
         await _hear_that_leases_are_lost(engine)
         runs.let.set()
         await settled(engine)
 
-    assert await all_texts(store, conversation) == ["U1", "A", "U2", "A"]
+    ended = [await store.runs.get(0, ticket.run.id) for ticket in tickets]
+    assert [(run.status, run.epoch) for run in ended] == [(RunStatus.COMPLETED, 1)] * 2
 
 
 async def test_run_that_waits_is_handed_over_although_the_one_before_it_ends_while_the_engine_stops() -> None:
-    store, stopped = InMemoryStore(now=Clock()), asyncio.Event()
+    store, gate, stopped = InMemoryStore(now=Clock()), Gate(), asyncio.Event()
     runs, agent = with_runs(store, Unacknowledged(store.runs._state)), await an_agent(store)
     conversation, elsewhere = [await a_conversation(store, agent) for _ in range(2)]
 
     async def perform(run: ActiveRun) -> Turn:
-        if run.conversation.id == elsewhere.id or run.input.text == "U2":
+        if run.conversation.id == conversation.id:
+            await gate()
+        else:
             try:
                 await asyncio.Event().wait()
             finally:
@@ -308,14 +311,46 @@ async def test_run_that_waits_is_handed_over_although_the_one_before_it_ends_whi
     async with an_engine(store, Doing(perform)) as engine:
         tickets = [await submit(engine, conversation, text) for text in ("U1", "U2")]
         await submit(engine, elsewhere)
+        gate.open()
         await runs.written.wait()
         stopping = asyncio.create_task(engine.stop())
         await stopped.wait()
         runs.let.set()
         await stopping
 
-    assert (await tickets[0].finished()).status is RunStatus.COMPLETED
-    assert tickets[1].run.id in {claim.run.id for claim in await runs.claim(a_claimant(), limit=9)}
+    first, second = [await store.runs.get(0, ticket.run.id) for ticket in tickets]
+    claimable = {claim.run.id for claim in await runs.claim(a_claimant(), limit=9)}
+    assert first.status is RunStatus.COMPLETED
+    assert second.status is RunStatus.COMPLETED or second.id in claimable
+
+
+async def test_engine_that_stops_begins_nothing_that_waits() -> None:
+    store, gate = InMemoryStore(), Gate()
+    conversation = await a_conversation(store)
+
+    async with an_engine(store, waiting_at(gate)) as engine:
+        tickets = [await submit(engine, conversation, text) for text in ("U1", "U2")]
+        await gate.reached()
+        stopping = asyncio.create_task(engine.stop(grace_seconds=10))
+        await asyncio.sleep(0)
+        gate.open()
+        await stopping
+
+    left = [await store.runs.get(0, ticket.run.id) for ticket in tickets]
+    assert [run.status for run in left] == [RunStatus.COMPLETED, RunStatus.QUEUED]
+
+
+async def test_engine_stops_although_an_end_is_never_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tertulia.engine.engine.ENDING_SECONDS", 0.01)
+    store = InMemoryStore()
+    runs = with_runs(store, Unacknowledged(store.runs._state))
+
+    async with an_engine(store, answering()) as engine:
+        await submit(engine, await a_conversation(store))
+        await runs.written.wait()
+        await engine.stop()
+
+        assert engine.active == 0
 
 
 async def _followed(ticket: Ticket) -> list[Numbered]:

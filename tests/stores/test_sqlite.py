@@ -123,7 +123,7 @@ async def test_unit_that_fails_undoes_its_own_writes_only(sqlite: SQLiteStore) -
 
     assert isinstance(failed, LookupError)
     assert await sqlite.conversations.page(0, agent.id) == [first, second]
-    assert await sqlite.agents.page(0) == [agent]
+    assert await sqlite.agents.get(0, "Chef") == agent
 
 
 async def test_unit_that_clashes_half_way_undoes_its_own_writes_only(sqlite: SQLiteStore) -> None:
@@ -143,7 +143,7 @@ async def test_unit_that_clashes_half_way_undoes_its_own_writes_only(sqlite: SQL
     assert isinstance(failed, Clash)
     assert await sqlite.conversations.page(0, one.id) == [first]
     assert await sqlite.conversations.page(0, other.id) == [second]
-    assert await sqlite.agents.page(0) == [one, other]
+    assert [await sqlite.agents.get(0, name) for name in ("One", "Other")] == [one, other]
 
 
 async def test_group_fails_together_when_its_commit_fails(sqlite: SQLiteStore, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ async def test_processes_on_one_file_leave_each_others_live_runs_alone(
         await app.start()
         try:
             theirs = asyncio.create_task(caller.chat(server, name, "[[to the server"))
+            await asked(fake)
             mine = await app.runtime.submit("[[to the program", conversation=other)
             late = await app.runtime.submit(
                 "[[to both", conversation=name, options=RunOptions(idempotency_key=_KEY)

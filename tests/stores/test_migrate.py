@@ -83,7 +83,7 @@ async def test_database_without_tables_says_what_to_do(postgres: PostgresServer)
     assert "tertulia db upgrade" in health.detail
 
 
-async def test_database_of_a_newer_version_is_not_ready_and_says_what_to_do(sqlite_url: str, tmp_path: Path) -> None:
+async def test_database_of_a_newer_version_says_what_to_do(sqlite_url: str, tmp_path: Path) -> None:
     store = open_store(sqlite_url)
     await store.open()
     with sqlite3.connect(tmp_path / "tertulia.db") as raw:

@@ -9,6 +9,8 @@ Laws for every store:
   well; a ``conversation_id`` is its id.
 * Failures of the database are raised as :class:`~tertulia.errors.StoreBusy` (ask again) or
   :class:`~tertulia.errors.StoreUnavailable`; no foreign exception leaves a store.
+* What can never be stored (half a surrogate pair, a number out of range) is raised as
+  :class:`~tertulia.errors.InvalidInput`: asking again would not help.
 * Lists are in order of creation, oldest first unless said otherwise; ``after`` is the id of the
   last one seen, ``limit`` the most to be returned.
 """

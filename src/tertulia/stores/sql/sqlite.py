@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from typing_extensions import override
 
-from tertulia.errors import StoreBusy, StoreError, StoreUnavailable
+from tertulia.errors import InvalidInput, StoreBusy, StoreError, StoreUnavailable, TertuliaError
 from tertulia.stores.base import StoreOptions
 from tertulia.stores.sql.database import Clash, Database, SeesOwners, Unit
 from tertulia.stores.sql.migrate import upgrade_sqlite
@@ -23,6 +23,7 @@ from tertulia.stores.sql.urls import path_of
 T = TypeVar("T")
 
 _MAX_GROUP: Final = 256
+_THEIRS: Final = (sqlite3.Error, UnicodeEncodeError, OverflowError)
 _BUSY_CODES: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 
@@ -130,7 +131,7 @@ class _Group:
 
     jobs: list[_Job] = field(default_factory=list)
 
-    def fail(self, error: StoreError) -> None:
+    def fail(self, error: TertuliaError) -> None:
         for job in self.jobs:
             job.error = job.error or error
 
@@ -228,7 +229,7 @@ class _Worker:
         try:
             job.result = _finished(job.unit(self._connection))
         except BaseException as error:
-            job.error = _translated(error) if isinstance(error, sqlite3.Error) else error
+            job.error = _translated(error) if isinstance(error, _THEIRS) else error
             if not self._raw.in_transaction:
                 raise _GroupEnded from error
             self._raw.execute("ROLLBACK" if is_alone else "ROLLBACK TO unit")
@@ -286,9 +287,11 @@ class _SQLiteConnection(Connection):
             self._raw.execute(statement.sqlite.sql, statement.sqlite.bind(params))
 
 
-def _translated(error: Exception, path: Path | None = None) -> StoreError:
+def _translated(error: Exception, path: Path | None = None) -> StoreError | InvalidInput:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     where = f" {path}" if path else ""
+    if isinstance(error, (UnicodeEncodeError, OverflowError)):
+        return InvalidInput("the database cannot keep this: a character, or a number, that it has not")
     if isinstance(error, sqlite3.IntegrityError):
         return Clash(str(error))
     if code in _BUSY_CODES:

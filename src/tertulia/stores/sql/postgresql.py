@@ -192,7 +192,7 @@ async def _errors() -> AsyncIterator[None]:
         yield
     except _AGAIN:
         raise
-    except asyncpg.UniqueViolationError as error:
+    except asyncpg.IntegrityConstraintViolationError as error:
         raise Clash(str(error.constraint_name)) from error
     except asyncpg.UndefinedTableError as error:
         raise StoreUnavailable("the database has no tables yet; run: tertulia db upgrade") from error

@@ -76,7 +76,7 @@ class Usage:
     """Of the input tokens, those that the provider took from its prompt cache."""
     model_calls: int = 0
     wasted_calls: int = 0
-    """Model calls whose answer was lost to a crash and had to be asked for again."""
+    """Calls made again because an earlier owner may have lost the answer, by a crash or by handing over."""
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(

@@ -90,7 +90,10 @@ class ConversationStore(Protocol):
     async def newest(
         self, tenant: int, agent_ids: Sequence[str], *, each: int
     ) -> dict[str, list[Conversation]]:
-        """Return for every agent its ``each`` newest conversations, oldest of them first, in one query."""
+        """Return for every agent its ``each`` newest conversations, oldest of them first.
+
+        The number of queries does not grow with every agent.
+        """
         ...
 
     async def messages(

@@ -10,7 +10,7 @@ from tertulia import ids
 from tertulia.conversations import Claim, Claimant, Lease, RunStatus
 from tertulia.stores import rules
 from tertulia.stores.sql import placing, standing
-from tertulia.stores.sql.rows import RUN_COLUMNS, run_of
+from tertulia.stores.sql.rows import run_of
 from tertulia.stores.sql.schema import CONVERSATIONS, HOLDS, RUNS
 from tertulia.stores.sql.statements import Connection, LeaseClock, Statement, listed, places, size_for
 
@@ -50,7 +50,6 @@ _RELEASE: Final = Statement(
         ),
     )
 )
-_GET: Final = Statement(select(*RUN_COLUMNS).where(*_RUN_KEY))
 
 
 @cache
@@ -154,7 +153,7 @@ async def take_over(db: Connection, claimant: Claimant, candidate: Candidate) ->
     found = await standing.underway(db, lease, wait=False)
     if found is None or found.status is not RunStatus.RUNNING or not found.is_expired:
         return None
-    row = await db.one(_GET, {"tenant": tenant, "run": raw})
+    row = await db.one(placing.GET_RUN, {"tenant": tenant, "run": raw})
     if row is None or not rules.can_perform(claimant, (run := run_of(row)).performer):
         return None
     return await placing.take_over(db, found.held, run, claimant)

@@ -118,7 +118,8 @@ _MESSAGE: Final = Statement(
         MESSAGES.c.number == bindparam("number"),
     )
 )
-_STEPS: Final = Statement(
+GET_RUN: Final = Statement(select(*RUN_COLUMNS).where(*_RUN_KEY))
+STEPS_OF_RUN: Final = Statement(
     select(*STEP_COLUMNS)
     .where(STEPS.c.tenant == bindparam("tenant"), STEPS.c.run_id == bindparam("run"))
     .order_by(STEPS.c.started_at, STEPS.c.path)
@@ -282,7 +283,7 @@ async def take_over(db: Connection, held: Held, run: Run, claimant: Claimant) ->
     mine = replace(run, epoch=run.epoch + 1, attempt=run.attempt + 1)
     await db.run(_START, started(mine, claimant, at=run.started_at or at))
     said = await said_at(db, held.conversation, mine.input_number)
-    rows = await db.all(_STEPS, {"tenant": mine.tenant, "run": ids.to_bytes(mine.id)})
+    rows = await db.all(STEPS_OF_RUN, {"tenant": mine.tenant, "run": ids.to_bytes(mine.id)})
     steps = tuple(step_of(row) for row in rows)
     return claimed(mine, held.conversation, said, owner=claimant.owner, steps=steps)
 

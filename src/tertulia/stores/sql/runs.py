@@ -26,20 +26,13 @@ from tertulia.messages import now_us
 from tertulia.stores.base import RunStore
 from tertulia.stores.sql import accepting, claiming, committing, pruning
 from tertulia.stores.sql.database import Database, SeesOwners, Unit
-from tertulia.stores.sql.rows import RUN_COLUMNS, STEP_COLUMNS, run_of, step_of
-from tertulia.stores.sql.schema import FRAMES, RUNS, STEPS
+from tertulia.stores.sql.placing import GET_RUN, STEPS_OF_RUN
+from tertulia.stores.sql.rows import run_of, step_of
+from tertulia.stores.sql.schema import FRAMES
 from tertulia.stores.sql.statements import Connection, Row, Statement
 
 _LOG: Final = logging.getLogger(__name__)
 
-_GET: Final = Statement(
-    select(*RUN_COLUMNS).where(RUNS.c.tenant == bindparam("tenant"), RUNS.c.id == bindparam("run"))
-)
-_STEPS: Final = Statement(
-    select(*STEP_COLUMNS)
-    .where(STEPS.c.tenant == bindparam("tenant"), STEPS.c.run_id == bindparam("run"))
-    .order_by(STEPS.c.started_at, STEPS.c.path)
-)
 _FRAMES: Final = Statement(
     select(FRAMES.c.first_seq, FRAMES.c.last_seq, FRAMES.c.data)
     .where(
@@ -120,14 +113,14 @@ class SqlRuns(RunStore):
 
     @override
     async def get(self, tenant: int, run_id: str) -> Run:
-        rows = await self._all(_GET, tenant, run_id)
+        rows = await self._all(GET_RUN, tenant, run_id)
         if not rows:
             raise NotFound("there is no such run")
         return run_of(rows[0])
 
     @override
     async def steps(self, tenant: int, run_id: str) -> list[Step]:
-        return [step_of(row) for row in await self._all(_STEPS, tenant, run_id)]
+        return [step_of(row) for row in await self._all(STEPS_OF_RUN, tenant, run_id)]
 
     @override
     async def frames(self, tenant: int, run_id: str, *, after: int = -1) -> list[Frame]:

@@ -149,7 +149,7 @@ def _postgresql_clock(*_: object, **__: object) -> str:
     return "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 
-_SIZES: Final = (1, 8, 64, 512)
+_SIZES: Final = (1, 8, 64)
 
 
 def places(count: int, *, prefix: str) -> list[ColumnElement[Any]]:

@@ -1,37 +1,51 @@
 """What all tests share: stores of every kind, and the rule that in CI no contract is skipped."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tertulia.registry import load
 from tertulia.stores import STORES, Store, open_store
 from tertulia.stores.sql.schema import METADATA
 from tests.postgres import PostgresServer
 
 _NEVER_SKIPPED: Final = ("tests/contracts/", "tests/ui/")
 _MIGRATED: Final = "migrated"
+Times: TypeAlias = Callable[[int, int], int]
+"""Chooses between a short number and a full one."""
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="take journeys at their full size")
+
+
+@pytest.fixture
+def times(request: pytest.FixtureRequest) -> Times:
+    """How often a journey does something: the first number, or the second with ``--full``."""
+    is_full = bool(request.config.getoption("--full"))
+    return lambda short, full: full if is_full else short
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server of this test process, with a migrated database."""
     with PostgresServer() as server:
-        server.execute(f"CREATE DATABASE {_MIGRATED}")
-        load("tertulia.stores.sql.migrate:upgrade")(server.url(_MIGRATED))
+        server.make(_MIGRATED)
         yield server
 
 
 @pytest.fixture
 def postgres_url(postgres: PostgresServer) -> Iterator[str]:
-    """URL of a migrated and empty PostgreSQL database: always the same, emptied after each test."""
+    """URL of a migrated and empty PostgreSQL database: always the same, emptied after each test.
+
+    It is that of a plain program, so that all tests run under the policies of the tables.
+    """
     yield postgres.url(_MIGRATED)
     postgres.empty(_MIGRATED, tables=[t for t in METADATA.tables if t != "tenants"])
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Final, Literal, TypeAlias
 
 from tertulia.errors import Failure
@@ -10,7 +10,9 @@ from tertulia.messages import Message, Part
 
 DEFAULT_TENANT: Final = 0
 
-Multitask: TypeAlias = Literal["enqueue", "reject"]
+Multitask: TypeAlias = Literal["enqueue", "reject", "interrupt", "rollback"]
+"""What happens to a request when a run holds its conversation: it waits in line, is refused, or has
+the holder stopped, what that one was asked and said withdrawn as well (``rollback``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,12 @@ class Conversation:
     alias: str | None = None
     """The id that its creator chose, if any; names the conversation as well as ``id`` does."""
     user_id: str | None = None
+    parent_id: str | None = None
+    """The conversation that it is a branch of; ``None`` if it began by itself."""
+    base: int = 0
+    """Number of the last message that it shares with its parent; its own come after that."""
+    is_hidden: bool = False
+    """Whether lists leave it out: a branch that nobody asked for by name."""
     head: int = 0
     """Number of the newest message."""
     tokens: int = 0
@@ -32,6 +40,7 @@ class Conversation:
     version: int = 1
     """Rises with every change to what is already written."""
     lineage_id: str = ""
+    """The conversation that it and all branches beside it descend from."""
     first_message: str | None = None
     """The agent's opening, copied when the first run was accepted; ``None`` before."""
     state: str | None = None
@@ -64,6 +73,35 @@ class RunStatus(StrEnum):
 
 
 _TERMINAL: Final = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+
+class Stop(IntEnum):
+    """What a run was asked for that is to stop; of two wishes the greater counts."""
+
+    NONE = 0
+    INTERRUPT = 1
+    """Make room for the next one; what is kept stays."""
+    CANCEL = 2
+    KEEP = 3
+    """As cancel, and what was said so far is kept, marked incomplete."""
+    ROLLBACK = 4
+    """Make room, and have every message of the run withdrawn, the one that it answers too."""
+
+
+WaitKind: TypeAlias = Literal["needs_attention", "unknown_outcome", "approval", "turn"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """What a run that holds its conversation without working waits for: somebody's decision."""
+
+    kind: WaitKind
+    path: str
+    """The step that it stopped at."""
+    message: str
+    """What is to be decided, safe to show."""
+    until: int
+    """When it ends as failed if nobody decides: microseconds since 1970, UTC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +151,10 @@ class Run:
     last_number: int = 0
     """Number of the last message that it wrote; 0 if none."""
     usage: Usage = field(default_factory=Usage)
+    stop: Stop = Stop.NONE
+    """What it was asked for before its end; it ends as cancelled then, whatever it does meanwhile."""
+    wait: Wait | None = None
+    """What it waits for, while its status says so."""
     failure: Failure | None = None
     created_at: int = 0
     started_at: int | None = None
@@ -142,6 +184,37 @@ class NewConversation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """A conversation to be made that begins with the first messages of another.
+
+    It shares them rather than copying them, and goes on after them on its own.
+    """
+
+    source: str
+    """Id or alias of the conversation that it branches off."""
+    at: int
+    """How many of its messages are shared."""
+    tokens: int
+    """Estimated tokens of these."""
+    id: str
+    """Of the new conversation."""
+    alias: str | None = None
+    is_hidden: bool = False
+    or_append: bool = False
+    """In a request: go on in the source itself if ``at`` is its head and nothing holds it or waits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Once:
+    """What makes a write happen once, however often it is asked for."""
+
+    key: str
+    """The request's Idempotency-Key."""
+    request_hash: bytes
+    """Digest of everything in the request that must be equal under one key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claimant:
     """Who wants to carry out runs, which, and for how long before asking again."""
 
@@ -158,7 +231,7 @@ class Submission:
     """
 
     tenant: int = DEFAULT_TENANT
-    conversation: str | NewConversation
+    conversation: str | NewConversation | Branch
     run_id: str
     message_id: str
     content: tuple[Part, ...]
@@ -176,7 +249,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A finished step of a run, as journaled: it is never carried out again."""
+    """A step of a run, as journaled: once finished it is never carried out again."""
 
     path: str
     """Names it within its run: ``turn/1/model/1``."""
@@ -186,8 +259,11 @@ class Step:
     output: str
     """JSON text."""
     usage: Usage = field(default_factory=Usage)
+    external_id: str | None = None
+    """By which the work can be found where it is done, if that is elsewhere."""
     started_at: int = 0
     ended_at: int = 0
+    """0 for an intent: the step was begun, and what became of it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,9 +286,21 @@ class Accepted:
     run: Run
     conversation: Conversation
     claim: Claim | None = None
-    """Set when the claimant was given the run at once."""
+    """Set when the claimant was given a run at once: this one, or another that waited before it."""
     is_new: bool = True
     """False when the same request had been accepted before: ``run`` is that earlier one."""
+    stops: str | None = None
+    """The run that was asked to make room, which another process may hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """What became of the wish to stop a run, committed."""
+
+    run: Run
+    """As it stands now: ended, or asked to stop."""
+    next: Claim | None = None
+    """The run that waited behind it, if it ended at once and the claimant was given that one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +313,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """Some consecutive events of a run in one row."""
+    """Some consecutive events of a run in one row: their numbers are ``first_seq`` … ``last_seq``."""
 
     first_seq: int
     last_seq: int
@@ -241,6 +329,34 @@ class Job:
     kind: str
     payload: str
     """JSON text."""
+
+
+class JobStatus(StrEnum):
+    """Where a job stands; one that is done is gone."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DEAD = "dead"
+    """It has failed too often, or for good; somebody has to look."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredJob:
+    """A job as its row tells it."""
+
+    tenant: int
+    job: Job
+    status: JobStatus
+    conversation_id: str | None = None
+    """Where the commit was made that it came with."""
+    run_id: str | None = None
+    attempt: int = 0
+    """How often it was begun."""
+    due_at: int = 0
+    """Before this it is not begun: microseconds since 1970, UTC."""
+    error: str | None = None
+    """Why it failed the last time."""
+    created_at: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +375,8 @@ class Commit:
     jobs: tuple[Job, ...] = ()
     frames: tuple[Frame, ...] = ()
     ending: Ending | None = None
+    wait: Wait | None = None
+    """Instead of an ending: from now on the run waits, and its lease is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

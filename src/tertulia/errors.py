@@ -13,6 +13,7 @@
     │   ├── DuplicateName       an agent of this name exists
     │   ├── HeadMoved           expected_head is no longer the head
     │   ├── IdempotencyMismatch one key, two different requests
+    │   ├── NotWaiting          a decision for a run that waits for none
     │   └── SessionMismatch     a conversation or session belongs to another agent
     ├── ModelError              asking a language model did not give an answer
     │   ├── ModelBusy           it asked us to come back later (429, 503)
@@ -26,8 +27,11 @@
     │   ├── StoreBusy           another writer kept the database too long
     │   └── StoreUnavailable    the database cannot be reached, or is not migrated
     ├── RunFailed               a run ended without an answer
-    │   ├── RunCancelled
-    │   ├── NeedsAttention      what is journaled does not fit the code that goes on with it
+    │   ├── RunCancelled        it was asked to stop
+    │   ├── RunGivenUp          it has ended its process too often
+    │   ├── NeedsAttention      somebody has to decide how it goes on
+    │   │   └── UnknownOutcome  whether a step took effect before a crash is not known
+    │   ├── StopRequested       it was asked to stop, and nothing but its end can be written
     │   └── LeaseLost           another process has taken the run over
     ├── Stopping                this process is about to end and takes nothing new
     └── MissingExtra            an optional package is not installed
@@ -138,6 +142,12 @@ class IdempotencyMismatch(Conflict):
     code = "idempotency_mismatch"
 
 
+class NotWaiting(Conflict):
+    """The run waits for no decision."""
+
+    code = "not_waiting"
+
+
 class SessionMismatch(Conflict):
     """This conversation belongs to another agent."""
 
@@ -222,10 +232,28 @@ class RunCancelled(RunFailed):
     code = "run_cancelled"
 
 
+class RunGivenUp(RunFailed):
+    """The run was given up: it has ended its process too often."""
+
+    code = "run_given_up"
+
+
 class NeedsAttention(RunFailed):
-    """What is journaled of this run does not fit the code that goes on with it."""
+    """Somebody has to decide how this run goes on."""
 
     code = "needs_attention"
+
+
+class UnknownOutcome(NeedsAttention):
+    """Whether a step took effect before its process ended is not known."""
+
+    code = "unknown_outcome"
+
+
+class StopRequested(RunFailed):
+    """This run was asked to stop: nothing but its end can be written."""
+
+    code = "stop_requested"
 
 
 class LeaseLost(RunFailed):

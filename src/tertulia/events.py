@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Final, TypeAlias
 
-from tertulia.conversations import RunStatus, Usage
+from tertulia.conversations import RunStatus, Usage, Wait
 from tertulia.errors import Failure
 from tertulia.messages import Message
 
@@ -60,6 +60,16 @@ class TurnFinished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunWaiting:
+    """The run waits for a decision; it goes on, with more events, when somebody has decided."""
+
+    kind: ClassVar[str] = "run.waiting"
+    run_id: str
+    conversation_id: str
+    wait: Wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished:
     """The last event of every run: it has ended, and everything it caused is kept."""
 
@@ -73,7 +83,9 @@ class RunFinished:
     failure: Failure | None = None
 
 
-Event: TypeAlias = RunStarted | TurnStarted | StepRestarted | TextDelta | TurnFinished | RunFinished
+Event: TypeAlias = (
+    RunStarted | TurnStarted | StepRestarted | TextDelta | TurnFinished | RunWaiting | RunFinished
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ CONVERSATION: Final = "conv"
 MESSAGE: Final = "msg"
 RUN: Final = "run"
 OWNER: Final = "proc"
+JOB: Final = "job"
 
 _HEX: Final = 32
 _NOTHING: Final = b"\xff" * 16

@@ -6,20 +6,55 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia.conversations import Claimant, Commit, Lease, NewConversation, Run, RunStatus
-from tertulia.errors import ConversationBusy, ConversationMovedOn, HeadMoved, IdempotencyMismatch, LeaseLost
+from tertulia.conversations import (
+    Branch,
+    Claimant,
+    Commit,
+    Lease,
+    Multitask,
+    NewConversation,
+    Run,
+    RunStatus,
+    Step,
+    Stop,
+)
+from tertulia.errors import (
+    ConversationBusy,
+    ConversationMovedOn,
+    HeadMoved,
+    IdempotencyMismatch,
+    LeaseLost,
+    RunCancelled,
+    StopRequested,
+    TertuliaError,
+)
 from tertulia.stores.rules import (
+    STOPPED,
     Standing,
     admit,
+    appends,
     attempt_given_back,
     can_perform,
     check_lease,
+    check_stop,
     is_held,
     is_repeated,
     key_scopes,
     repeat,
+    replaces,
+    stop_for,
 )
-from tertulia.testing.builders import COMPLETED, an_answer
+from tertulia.testing.builders import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    a_digest,
+    a_finish,
+    a_step,
+    a_wait,
+    an_answer,
+    an_intent,
+)
 
 FREE = Standing(head=4)
 HELD = Standing(head=4, holder=True)
@@ -36,6 +71,8 @@ RUN = Run(
     epoch=2,
 )
 MESSAGE = an_answer()
+STEP = a_step()
+BRANCH = Branch(source="mine", at=4, tokens=0, id="conv")
 LEASE = Lease(tenant=0, run_id="run", conversation_id="conv", epoch=2, owner="proc")
 
 
@@ -49,6 +86,30 @@ def test_request_waits_unless_it_does_not_want_to(standing: Standing) -> None:
     assert admit(standing, multitask="enqueue") == "queue"
     with pytest.raises(ConversationBusy):
         admit(standing, multitask="reject")
+
+
+@pytest.mark.parametrize("multitask", ["interrupt", "rollback"])
+def test_who_interrupts_waits_in_line_like_everybody_else(multitask: Multitask) -> None:
+    assert admit(FREE, multitask=multitask, expected_head=4) == "claim"
+    for standing in BUSY:
+        assert admit(standing, multitask=multitask) == "queue"
+        with pytest.raises(HeadMoved):
+            admit(standing, multitask=multitask, expected_head=4)
+
+
+def test_only_who_interrupts_has_the_holder_stopped() -> None:
+    wishes: dict[Multitask, Stop] = {
+        "enqueue": Stop.NONE,
+        "reject": Stop.NONE,
+        "interrupt": Stop.INTERRUPT,
+        "rollback": Stop.ROLLBACK,
+    }
+
+    assert {multitask: stop_for(multitask) for multitask in wishes} == wishes
+
+
+def test_run_that_was_stopped_is_raised_as_cancelled() -> None:
+    assert type(TertuliaError.of(STOPPED)) is RunCancelled
 
 
 @pytest.mark.parametrize("standing", BUSY)
@@ -98,6 +159,44 @@ def test_key_is_kept_with_what_the_request_names() -> None:
     assert key_scopes(fresh, existing="conv") == ("conv",)
     assert key_scopes(aliased, existing=None) == ("conv",)
     assert key_scopes(fresh, existing=None) == ("agent", "conv")
+    assert key_scopes(BRANCH, existing="source") == ("source",)
+
+
+def test_request_appends_where_it_may_and_the_source_stands_free() -> None:
+    may = replace(BRANCH, or_append=True)
+
+    assert appends(may, FREE)
+    assert not appends(BRANCH, FREE)
+    for standing in (*BUSY, Standing(head=3), Standing(head=5), Standing()):
+        assert not appends(may, standing)
+
+
+@pytest.mark.parametrize(
+    ("new", "stored", "replaced"),
+    [
+        (STEP, replace(STEP, output="other"), False),
+        (replace(STEP, ended_at=0), STEP, False),
+        (STEP, replace(STEP, identity=a_digest("other")), True),
+        (STEP, replace(STEP, ended_at=0), True),
+        (an_intent(), an_intent(), True),
+    ],
+)
+def test_step_makes_room_if_it_has_not_ended_or_is_another(new: Step, stored: Step, replaced: bool) -> None:
+    assert replaces(new, stored) is replaced
+
+
+@pytest.mark.parametrize("stop", list(Stop))
+@pytest.mark.parametrize(
+    "commit",
+    [Commit(), Commit(ending=COMPLETED), Commit(ending=FAILED), Commit(wait=a_wait()), a_finish("answer")],
+)
+def test_run_that_is_to_stop_writes_no_more(stop: Stop, commit: Commit) -> None:
+    check_stop(stop, a_finish("half", ending=CANCELLED))
+    if stop is Stop.NONE:
+        check_stop(stop, commit)
+        return
+    with pytest.raises(StopRequested):
+        check_stop(stop, commit)
 
 
 def test_claimant_carries_out_what_it_has_performers_for() -> None:
@@ -114,6 +213,7 @@ def test_claimant_carries_out_what_it_has_performers_for() -> None:
         (RunStatus.RUNNING, 2, True),
         (RunStatus.RUNNING, 3, False),
         (RunStatus.QUEUED, 2, False),
+        (RunStatus.WAITING, 2, False),
         (RunStatus.COMPLETED, 2, False),
         (None, 2, False),
     ],
@@ -142,6 +242,9 @@ def test_lease_stands_for_one_epoch_of_a_running_run(
         (Commit(ending=COMPLETED), RunStatus.FAILED, False, False),
         (Commit(messages=(MESSAGE,), ending=COMPLETED), RunStatus.COMPLETED, True, True),
         (Commit(messages=(MESSAGE,), ending=COMPLETED), RunStatus.COMPLETED, False, False),
+        (Commit(wait=a_wait()), RunStatus.WAITING, False, True),
+        (Commit(wait=a_wait()), RunStatus.RUNNING, False, False),
+        (Commit(messages=(MESSAGE,), wait=a_wait()), RunStatus.COMPLETED, True, False),
     ],
 )
 def test_commit_is_known_again(commit: Commit, status: RunStatus, is_written: bool, repeated: bool) -> None:

@@ -97,7 +97,7 @@ async def _in_one_group(database: SQLiteDatabase, *writes: Coroutine[Any, Any, o
     async def hold(_: Connection) -> None:
         gate.wait(5)
 
-    holding = asyncio.create_task(database.write(hold))
+    holding = asyncio.create_task(database.write(hold, tenant=None))
     await asyncio.sleep(0)
     tasks = [asyncio.create_task(write) for write in writes]
     await asyncio.sleep(0)
@@ -117,7 +117,7 @@ async def test_unit_that_fails_undoes_its_own_writes_only(sqlite: SQLiteStore) -
     first, failed, second = await _in_one_group(
         _database(sqlite),
         a_conversation(sqlite, agent),
-        _database(sqlite).write(fail),
+        _database(sqlite).write(fail, tenant=None),
         a_conversation(sqlite, agent),
     )
 
@@ -136,7 +136,7 @@ async def test_unit_that_clashes_half_way_undoes_its_own_writes_only(sqlite: SQL
     first, failed, second = await _in_one_group(
         _database(sqlite),
         a_conversation(sqlite, one),
-        _database(sqlite).write(clash),
+        _database(sqlite).write(clash, tenant=None),
         a_conversation(sqlite, other),
     )
 
@@ -182,7 +182,7 @@ async def test_unit_that_waits_for_anything_else_is_a_fault(sqlite: SQLiteStore)
         await asyncio.sleep(0)
 
     with pytest.raises(RuntimeError, match="waited"):
-        await _database(sqlite).write(wait)
+        await _database(sqlite).write(wait, tenant=None)
 
 
 async def test_many_writers_on_one_file_all_succeed(tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ Laws for every store:
   :class:`~tertulia.errors.InvalidInput`: asking again would not help.
 * Lists are in order of creation, oldest first unless said otherwise; ``after`` is the id of the
   last one seen, ``limit`` the most to be returned.
+* A write that is given ``once`` happens once for its key and scope within 24 hours: asked for again
+  it returns what it returned then, as that stands now, and changes nothing; a key that was used for
+  another request there is refused with :class:`~tertulia.errors.IdempotencyMismatch`.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,30 +23,28 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, Self
 
 from tertulia.conversations import (
-    Accepted,
-    Claim,
-    Claimant,
-    Commit,
-    Committed,
+    Branch,
     Conversation,
-    Frame,
-    Lease,
+    JobStatus,
     NewConversation,
-    Run,
-    Step,
-    Submission,
+    Once,
+    StoredJob,
 )
 from tertulia.definitions import Agent, AgentDefinition
-from tertulia.messages import Message
+from tertulia.messages import Flag, Message
+from tertulia.stores.ledger import RunReader, RunStore
 
 
 class AgentStore(Protocol):
     """Agents and the versions of their definitions."""
 
-    async def create(self, tenant: int, agent_id: str, definition: AgentDefinition) -> Agent:
+    async def create(
+        self, tenant: int, agent_id: str, definition: AgentDefinition, *, once: Once | None = None
+    ) -> Agent:
         """Store a new agent at version 1.
 
-        Raises :class:`~tertulia.errors.DuplicateName` if the tenant has one of this name.
+        Raises :class:`~tertulia.errors.DuplicateName` if the tenant has one of this name. The scope
+        of ``once`` is the tenant.
         """
         ...
 
@@ -67,13 +68,49 @@ class AgentStore(Protocol):
 
 
 class ConversationStore(Protocol):
-    """Conversations and their messages; runs alone write messages."""
+    """Conversations and their messages; runs alone write messages.
 
-    async def create(self, tenant: int, new: NewConversation) -> Conversation:
+    Laws: a branch shares the messages that it began with: they have the same ids and numbers in
+    both, and what is marked in one is marked in all that share it. Lock order: a conversation
+    first, then the branches that share its messages, by id.
+    """
+
+    async def create(self, tenant: int, new: NewConversation, *, once: Once | None = None) -> Conversation:
         """Make a conversation, or return the one that already has this alias or id, unchanged.
 
         Raises ``NotFound`` if there is no such agent, and
-        :class:`~tertulia.errors.SessionMismatch` if the conversation belongs to another agent.
+        :class:`~tertulia.errors.SessionMismatch` if the conversation belongs to another agent. The
+        scope of ``once`` is the agent.
+        """
+        ...
+
+    async def fork(self, tenant: int, branch: Branch, *, once: Once | None = None) -> Conversation:
+        """Make a branch, or return the conversation that already has its alias or id, if it is that branch.
+
+        It has the agent, the agent's version, the user and the opening of its source, and also its
+        state if ``at`` is the head: what was then is not known of earlier places. Its cost does not
+        depend on how much it shares, nor on how many branches lie between it and the beginning.
+
+        Raises ``NotFound``; :class:`~tertulia.errors.InvalidInput` if the source has no ``at``
+        messages; ``SessionMismatch`` if alias or id name something else. The scope of ``once`` is
+        the source. ``or_append`` means nothing here.
+        """
+        ...
+
+    async def mark(
+        self, tenant: int, conversation_id: str, numbers: Sequence[int], flag: Flag
+    ) -> Conversation:
+        """Withdraw messages (``Flag.WITHDRAWN``), or erase them (``Flag.DELETED``).
+
+        What is withdrawn stays in the log and is no longer shown to models. What is erased leaves a
+        tombstone: number, id, role, run, turn, times and flags; its content is empty and its author
+        gone, and so are the events of the runs that have said it or answered it. The version of every
+        conversation that shares a message that has changed rises by one; where nothing changes
+        (they were marked so before), nothing rises.
+
+        Raises ``NotFound``, also if a number is not there, and
+        :class:`~tertulia.errors.ConversationBusy` if a run that holds the conversation in whose log
+        one of these messages stands has said it, or answers it.
         """
         ...
 
@@ -84,13 +121,13 @@ class ConversationStore(Protocol):
     async def page(
         self, tenant: int, agent_id: str, *, after: str | None = None, limit: int = 100
     ) -> list[Conversation]:
-        """Return the conversations of an agent; an unknown agent has none."""
+        """Return the conversations of an agent that are not hidden; an unknown agent has none."""
         ...
 
     async def newest(
         self, tenant: int, agent_ids: Sequence[str], *, each: int
     ) -> dict[str, list[Conversation]]:
-        """Return for every agent its ``each`` newest conversations, oldest of them first.
+        """Return for every agent its ``each`` newest conversations, oldest of them first; none hidden.
 
         The number of queries does not grow with every agent.
         """
@@ -111,93 +148,50 @@ class ConversationStore(Protocol):
         ...
 
 
-class RunStore(Protocol):
-    """The ledger of runs: the only way in which a conversation grows.
+class JobStore(Protocol):
+    """What is to be done after commits: each job at least once.
 
-    Laws: a conversation has at most one run that is running or waiting; runs begin and end in the
-    order in which they were accepted; every write for a run names a lease and is refused with
-    :class:`~tertulia.errors.LeaseLost`, without effect, if the run has got another epoch or has
-    ended. Lock order: the conversation first, then the run.
+    Laws: a job is stored by the commit that wants it, or not at all. Whoever claims one has it for
+    as long as its lease; what it says about the job after that, somebody else having claimed it, is
+    ignored. ``claimed`` below is the job as :meth:`claim` returned it.
     """
 
-    async def accept(self, submission: Submission, claimant: Claimant | None) -> Accepted:
-        """Take in a request, once per idempotency key and what the request names.
+    async def claim(
+        self, owner: str, kinds: Collection[str], *, limit: int, lease_us: int
+    ) -> list[StoredJob]:
+        """Take jobs of these kinds that are due, oldest due first, with ``attempt`` plus one.
 
-        If nothing holds or waits, the user's message is numbered ``head + 1`` and the run given to
-        the claimant; else (or without a claimant that can perform it) the run is queued and its
-        message numbered when the run is claimed.
-
-        The same key again returns the newest run on the message that it was used for, with
-        ``is_new=False``; if that run has failed, a new run on the same message takes its place, with
-        the performer and options of this request, or
-        :class:`~tertulia.errors.ConversationMovedOn` is raised when that message is no longer the
-        head or anything holds or waits. A key is known for 24 hours in the conversation that was
-        named; where one without an alias was to be made, also in its agent.
-
-        Raises also ``NotFound``, ``SessionMismatch``, :class:`~tertulia.errors.IdempotencyMismatch`,
-        :class:`~tertulia.errors.ConversationBusy` (``multitask="reject"``), and before that
-        :class:`~tertulia.errors.HeadMoved`.
+        Those whose lease has run out are due as well.
         """
         ...
 
-    async def retry(self, tenant: int, run_id: str, new_run_id: str, claimant: Claimant) -> Accepted:
-        """Make a new run on the input message of a failed one.
+    async def finish(self, claimed: StoredJob) -> None:
+        """Note that a job is done: it is gone."""
+        ...
 
-        Raises ``NotFound``, and ``ConversationMovedOn`` if the run has not failed or under the
-        conditions of ``accept``.
+    async def postpone(self, claimed: StoredJob, *, due_at: int, error: str) -> None:
+        """Put a job back that failed, until ``due_at``."""
+        ...
+
+    async def bury(self, claimed: StoredJob, *, error: str) -> None:
+        """Note that a job is given up: it stays, dead, to be looked at."""
+        ...
+
+    async def revive(self, tenant: int, job_id: str) -> StoredJob:
+        """Have a dead job done after all, at once, with no attempts; any other stays as it is.
+
+        Raises ``NotFound``.
         """
         ...
 
-    async def claim(self, claimant: Claimant, *, limit: int, busy_with: Collection[str] = ()) -> list[Claim]:
-        """Take over runs whose lease has run out, and start queued ones that nothing holds back.
-
-        Only runs whose performer the claimant has. A run taken over gets the next epoch, ``attempt``
-        plus one, and comes with its journaled steps. ``busy_with`` are runs that the claimant still
-        carries out: those it does not take from itself, however late its leases were renewed.
-        """
+    async def get(self, tenant: int, job_id: str) -> StoredJob:
+        """Return a job; raises ``NotFound``, also of one that is done."""
         ...
 
-    async def renew(self, leases: Sequence[Lease], *, lease_us: int) -> set[str]:
-        """Extend leases by ``lease_us`` microseconds from now; return the ids of the runs still held.
-
-        May be called from another thread's event loop.
-        """
-        ...
-
-    async def release(self, leases: Sequence[Lease]) -> None:
-        """Give runs back so that they can be claimed at once; does not count as an attempt.
-
-        Whoever gave a run back can neither renew nor commit any more.
-        """
-        ...
-
-    async def commit(self, lease: Lease, commit: Commit, claimant: Claimant | None) -> Committed:
-        """Write what the holder of a lease has done.
-
-        With an ending the lease is over, and the next queued run of the conversation is given to
-        the claimant, if it can perform it; the head then counts that run's message too. The same
-        commit again, its acknowledgement having been lost, is acknowledged and writes nothing.
-        """
-        ...
-
-    async def get(self, tenant: int, run_id: str) -> Run:
-        """Return a run; raises ``NotFound``."""
-        ...
-
-    async def steps(self, tenant: int, run_id: str) -> list[Step]:
-        """Return what is journaled of a run, in order; outputs are empty once it has ended."""
-        ...
-
-    async def frames(self, tenant: int, run_id: str, *, after: int = -1) -> list[Frame]:
-        """Return stored events with sequence numbers above ``after``, in order."""
-        ...
-
-    async def prune(self, *, before: int, limit: int) -> int:
-        """Let go of events stored before a time (microseconds since 1970) and of keys that are over.
-
-        Of each at most ``limit``, of all tenants; messages, runs and steps stay. Returns how many
-        rows are gone.
-        """
+    async def page(
+        self, tenant: int, *, status: JobStatus | None = None, after: str | None = None, limit: int = 100
+    ) -> list[StoredJob]:
+        """Return jobs, of one status or of all."""
         ...
 
 
@@ -245,6 +239,11 @@ class Store(Protocol):
         """The ledger of runs."""
         ...
 
+    @property
+    def jobs(self) -> JobStore:
+        """What is to be done after commits."""
+        ...
+
     async def open(self) -> None:
         """Connect; SQLite also migrates. Raises ``StoreUnavailable`` when that cannot be done."""
         ...
@@ -256,3 +255,15 @@ class Store(Protocol):
     async def health(self) -> Health:
         """Say whether the store answers and stands at the newest migration; never raises."""
         ...
+
+
+__all__ = [
+    "AgentStore",
+    "ConversationStore",
+    "Health",
+    "JobStore",
+    "RunReader",
+    "RunStore",
+    "Store",
+    "StoreOptions",
+]

@@ -3,9 +3,30 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from tertulia.conversations import Claimant, Commit, Lease, Multitask, NewConversation, Run, RunStatus
-from tertulia.errors import ConversationBusy, ConversationMovedOn, HeadMoved, IdempotencyMismatch, LeaseLost
+from tertulia.conversations import (
+    Branch,
+    Claimant,
+    Commit,
+    Lease,
+    Multitask,
+    NewConversation,
+    Run,
+    RunStatus,
+    Step,
+    Stop,
+)
+from tertulia.errors import (
+    ConversationBusy,
+    ConversationMovedOn,
+    Failure,
+    HeadMoved,
+    IdempotencyMismatch,
+    LeaseLost,
+    StopRequested,
+)
 
+SUSPECT_ATTEMPTS: Final = 2
+"""After so many claims without a trace in the journal a run may be what ends its processes."""
 KEY_LIFE_US: Final = 24 * 60 * 60 * 1_000_000
 """How long after its first acceptance an idempotency key is known; later it is a new one."""
 
@@ -33,7 +54,8 @@ def admit(
 
     Raises :class:`~tertulia.errors.HeadMoved` if a head is expected and the conversation is
     elsewhere or about to move, else :class:`~tertulia.errors.ConversationBusy` if the request does
-    not want to wait and would have to.
+    not want to wait and would have to. Who interrupts or rolls back waits in line like everybody
+    else; :func:`stop_for` says what becomes of the holder.
     """
     if expected_head is not None and (expected_head != standing.head or not standing.is_free):
         raise HeadMoved(f"the conversation is at message {standing.head}, or about to move on from it")
@@ -42,6 +64,27 @@ def admit(
     if multitask == "reject":
         raise ConversationBusy
     return "queue"
+
+
+def stop_for(multitask: Multitask) -> Stop:
+    """Return what the holder of a conversation is asked for when a request of this kind arrives."""
+    return _STOPS.get(multitask, Stop.NONE)
+
+
+_STOPS: Final[dict[str, Stop]] = {"interrupt": Stop.INTERRUPT, "rollback": Stop.ROLLBACK}
+
+STOPPED: Final = Failure(code="run_cancelled", message="The run was cancelled before it went on.")
+"""Why a run has no answer that was stopped while nobody carried it out."""
+
+
+def appends(branch: Branch, standing: Standing) -> bool:
+    """Whether a request that would branch goes on in the source itself; ``standing`` is the source's."""
+    return branch.or_append and branch.at == standing.head and standing.is_free
+
+
+def replaces(new: Step, stored: Step) -> bool:
+    """Whether a step takes the place of the one that is journaled under its path."""
+    return stored.ended_at == 0 or stored.identity != new.identity
 
 
 def repeat(
@@ -75,17 +118,18 @@ def check_repeatable(earlier: Run, standing: Standing) -> None:
         raise ConversationMovedOn
 
 
-def key_scopes(named: str | NewConversation, *, existing: str | None) -> tuple[str, ...]:
+def key_scopes(named: str | NewConversation | Branch, *, existing: str | None) -> tuple[str, ...]:
     """Return the scopes under which a request's key is kept; it is looked up under the first alone.
 
-    ``existing`` is the id of the conversation that the request names, ``None`` if it is to be made.
+    ``existing`` is the id of the conversation that the request names (of a branch: its source's),
+    ``None`` if it is to be made.
     A conversation named by alias or id is found again by the same request, so its own id is the
     scope. One made without an alias may get another id when the request comes again: there the
     agent's id is the scope, and the conversation's own as well, in case the id is the same.
     """
     if existing is not None:
         return (existing,)
-    if isinstance(named, str):
+    if not isinstance(named, NewConversation):
         return ()
     return (named.id,) if named.alias is not None else (named.agent_id, named.id)
 
@@ -104,6 +148,23 @@ def check_lease(lease: Lease, *, status: RunStatus | None, epoch: int) -> None:
         raise LeaseLost().in_run(lease.run_id)
 
 
+def has_grown(commit: Commit) -> bool:
+    """Whether a commit is progress, so that the attempts before it no longer count.
+
+    An intent is none: a step that ends its process every time would never be given up.
+    """
+    return bool(commit.messages) or any(step.ended_at for step in commit.steps)
+
+
+def check_stop(stop: Stop, commit: Commit) -> None:
+    """Return unless the run was asked to stop and this is not its end as cancelled.
+
+    Raises :class:`~tertulia.errors.StopRequested`.
+    """
+    if stop and (commit.ending is None or commit.ending.status is not RunStatus.CANCELLED):
+        raise StopRequested
+
+
 def is_held(lease: Lease, *, status: RunStatus | None, epoch: int) -> bool:
     """Whether a lease stands for the run's present epoch and the run has not ended."""
     return status is RunStatus.RUNNING and epoch == lease.epoch
@@ -118,6 +179,8 @@ def is_repeated(
     """
     if epoch != lease.epoch or (commit.ending is not None and status is not commit.ending.status):
         return False
+    if commit.wait is not None:
+        return status is RunStatus.WAITING
     return is_written if commit.messages else commit.ending is not None
 
 

@@ -1,26 +1,32 @@
 """Small makers of the things that tests need: each gives something usable, and takes what matters."""
 
 from hashlib import sha256
+from itertools import count
 from typing import Final
 
 from tertulia.conversations import (
     DEFAULT_TENANT,
     Accepted,
+    Branch,
     Claim,
     Claimant,
     Commit,
     Conversation,
     Ending,
+    Frame,
+    Job,
     Multitask,
     NewConversation,
+    Once,
     RunStatus,
     Step,
     Submission,
     Usage,
+    Wait,
 )
 from tertulia.definitions import Agent, AgentDefinition
 from tertulia.errors import Failure
-from tertulia.ids import AGENT, CONVERSATION, MESSAGE, OWNER, RUN, new_id
+from tertulia.ids import AGENT, CONVERSATION, JOB, MESSAGE, OWNER, RUN, new_id
 from tertulia.messages import Message, now_us, text_content
 from tertulia.stores.base import Store
 
@@ -28,10 +34,16 @@ PERFORMER: Final = "agent"
 HOUR_US: Final = 3_600_000_000
 OVER_AT_ONCE: Final = -1
 """A lease of this many microseconds has run out when it begins."""
+LONG_AGO_US: Final = 1
+"""A time that is over for every clock."""
+LATER_US: Final = 4_000_000_000_000_000
+"""A time that no test will see."""
 FAILURE: Final = Failure(code="model_busy", message="The model is busy.", retry_after=2.5)
 COMPLETED: Final = Ending(status=RunStatus.COMPLETED)
 FAILED: Final = Ending(status=RunStatus.FAILED, failure=FAILURE)
 CANCELLED: Final = Ending(status=RunStatus.CANCELLED)
+_BEGINNINGS: Final = count(now_us())
+"""When steps begin: each later than the one before, as no clock tells for sure."""
 
 
 def a_claimant(*, lease_us: int = HOUR_US, performers: tuple[str, ...] = (PERFORMER,)) -> Claimant:
@@ -74,8 +86,41 @@ async def a_conversation(
     return await store.conversations.create(agent.tenant, new)
 
 
+def a_branch(
+    source: Conversation,
+    *,
+    at: int,
+    alias: str | None = None,
+    is_hidden: bool = False,
+    or_append: bool = False,
+) -> Branch:
+    """Return a branch to be made, under a fresh id."""
+    return Branch(
+        source=source.id,
+        at=at,
+        tokens=10 * at,
+        id=new_id(CONVERSATION),
+        alias=alias,
+        is_hidden=is_hidden,
+        or_append=or_append,
+    )
+
+
+async def a_fork(
+    store: Store, source: Conversation, *, at: int, alias: str | None = None, is_hidden: bool = False
+) -> Conversation:
+    """Store a branch."""
+    branch = a_branch(source, at=at, alias=alias, is_hidden=is_hidden)
+    return await store.conversations.fork(source.tenant, branch)
+
+
+def a_once(key: str = "k", request: str = "the same") -> Once:
+    """Return what makes a write happen once; equal texts stand for equal requests."""
+    return Once(key=key, request_hash=a_digest(request))
+
+
 def a_submission(
-    conversation: Conversation | NewConversation | str,
+    conversation: Conversation | NewConversation | Branch | str,
     text: str = "hello",
     *,
     key: str | None = None,
@@ -124,9 +169,41 @@ def a_step(path: str = "turn/1/model/1", *, output: str = '{"text":"an answer"}'
         identity=a_digest(path),
         output=output,
         usage=Usage(input_tokens=7, output_tokens=3, model_calls=1),
-        started_at=now_us(),
+        started_at=next(_BEGINNINGS),
         ended_at=now_us(),
     )
+
+
+def an_intent(path: str = "turn/1/tool/mail") -> Step:
+    """Return a step that was begun and has not ended."""
+    return Step(path=path, kind="tool", identity=a_digest(path), output="", started_at=next(_BEGINNINGS))
+
+
+def a_decision(path: str = "turn/1/tool/mail/decision", *, output: str = '{"decision":"go on"}') -> Step:
+    """Return what somebody has decided about a run that waits."""
+    return Step(
+        path=path,
+        kind="decision",
+        identity=a_digest(path),
+        output=output,
+        started_at=next(_BEGINNINGS),
+        ended_at=now_us(),
+    )
+
+
+def a_wait(*, path: str = "turn/1/tool/mail", until: int = LATER_US) -> Wait:
+    """Return what a run could wait for."""
+    return Wait(kind="approval", path=path, message="May the mail be sent?", until=until)
+
+
+def a_frame(first: int = 0, last: int | None = None, *, text: str = "a") -> Frame:
+    """Return the events from ``first`` to ``last``."""
+    return Frame(first_seq=first, last_seq=first if last is None else last, data=f'["{text}"]')
+
+
+def a_job(kind: str = "index", *, payload: str = "{}") -> Job:
+    """Return something to be done after a commit."""
+    return Job(id=new_id(JOB), kind=kind, payload=payload)
 
 
 def a_finish(*texts: str, ending: Ending = COMPLETED) -> Commit:
@@ -155,6 +232,20 @@ async def a_failed_run(store: Store, submission: Submission) -> Claim:
     return claim
 
 
+async def a_waiting_run(
+    store: Store,
+    submission: Submission,
+    *,
+    wait: Wait | None = None,
+    steps: tuple[Step, ...] = (),
+    claimant: Claimant | None = None,
+) -> Claim:
+    """Have a request accepted whose run then waits; return the claim, whose lease is over."""
+    claim = await a_claimed_run(store, submission, claimant=claimant)
+    await store.runs.commit(claim.lease, Commit(steps=steps, wait=wait or a_wait()), None)
+    return claim
+
+
 async def an_exchange(
     store: Store, conversation: Conversation, question: str = "hello", answer: str = "an answer"
 ) -> Claim:
@@ -168,3 +259,18 @@ async def all_texts(store: Store, conversation: Conversation) -> list[str]:
     """Return what was said in a short conversation, in order."""
     messages = await store.conversations.messages(conversation.tenant, conversation.id, limit=1_000)
     return [message.text for message in messages]
+
+
+async def all_kept(store: Store, conversation: Conversation) -> list[object]:
+    """Return everything that a store tells of a short conversation, to be compared with later."""
+    tenant, conversation_id = conversation.tenant, conversation.id
+    runs = await store.runs.page(tenant, conversation_id)
+    return [
+        await store.conversations.get(tenant, conversation_id),
+        await store.conversations.messages(tenant, conversation_id),
+        await store.conversations.pending(tenant, conversation_id),
+        runs,
+        [await store.runs.steps(tenant, run.id) for run in runs],
+        [await store.runs.frames(tenant, run.id) for run in runs],
+        await store.jobs.page(tenant),
+    ]

@@ -16,23 +16,47 @@ Hypothesis.
 
 from tertulia.testing.contracts.accepting import AcceptContract
 from tertulia.testing.contracts.agents import AgentContract
+from tertulia.testing.contracts.branch_requests import BranchRequestContract
+from tertulia.testing.contracts.branching import ForkContract
 from tertulia.testing.contracts.committing import CommitContract
 from tertulia.testing.contracts.content import ContentContract
 from tertulia.testing.contracts.conversations import ConversationContract
 from tertulia.testing.contracts.isolation import IsolationContract
+from tertulia.testing.contracts.jobs import JobContract
+from tertulia.testing.contracts.journaling import JournalContract
 from tertulia.testing.contracts.leasing import LeaseContract
+from tertulia.testing.contracts.listing import RunListContract
+from tertulia.testing.contracts.marking import MarkContract
+from tertulia.testing.contracts.once import OnceContract
 from tertulia.testing.contracts.opening import OpeningContract
+from tertulia.testing.contracts.recording import RecordContract
 from tertulia.testing.contracts.repeating import KeyContract, RepeatContract
+from tertulia.testing.contracts.rolling_back import InterruptContract, RollbackContract
+from tertulia.testing.contracts.stopping import StopContract
+from tertulia.testing.contracts.waiting import DecideContract, WaitContract
 
 
 class StoreContract(
     AgentContract,
     ConversationContract,
+    ForkContract,
+    MarkContract,
     AcceptContract,
     KeyContract,
     RepeatContract,
+    OnceContract,
+    BranchRequestContract,
+    InterruptContract,
+    RollbackContract,
+    StopContract,
     CommitContract,
+    JournalContract,
+    RecordContract,
+    WaitContract,
+    DecideContract,
     LeaseContract,
+    RunListContract,
+    JobContract,
     IsolationContract,
     ContentContract,
     OpeningContract,

@@ -9,6 +9,7 @@ from tertulia.messages import now_us
 from tertulia.stores.base import Health, Store, StoreOptions
 from tertulia.stores.in_memory.agents import InMemoryAgents
 from tertulia.stores.in_memory.conversations import InMemoryConversations
+from tertulia.stores.in_memory.jobs import InMemoryJobs
 from tertulia.stores.in_memory.runs import InMemoryRuns
 from tertulia.stores.in_memory.state import State
 
@@ -16,7 +17,7 @@ from tertulia.stores.in_memory.state import State
 class InMemoryStore(Store):
     """Keeps everything for as long as the process lives; for tests, trials and programs that forget.
 
-    ``now`` is the clock that leases and idempotency keys are measured with: microseconds since 1970.
+    ``now`` is the clock that leases, idempotency keys and jobs are measured with: microseconds since 1970.
     """
 
     def __init__(self, *, now: Callable[[], int] = now_us) -> None:
@@ -24,6 +25,7 @@ class InMemoryStore(Store):
         self._agents = InMemoryAgents(state)
         self._conversations = InMemoryConversations(state)
         self._runs = InMemoryRuns(state)
+        self._jobs = InMemoryJobs(state)
 
     @classmethod
     @override
@@ -44,6 +46,11 @@ class InMemoryStore(Store):
     @override
     def runs(self) -> InMemoryRuns:
         return self._runs
+
+    @property
+    @override
+    def jobs(self) -> InMemoryJobs:
+        return self._jobs
 
     @override
     async def open(self) -> None:

@@ -1,13 +1,19 @@
 """Agents and their versions, in memory."""
 
 from dataclasses import replace
+from typing import Final
 
 from typing_extensions import override
 
+from tertulia.conversations import Once
 from tertulia.definitions import Agent, AgentDefinition
 from tertulia.errors import DuplicateName
 from tertulia.stores.base import AgentStore
+from tertulia.stores.in_memory.once import made_before, note
 from tertulia.stores.in_memory.state import Room, State
+
+_OF_TENANT: Final = ""
+"""The scope of keys that are known in all of a tenant's room."""
 
 
 class InMemoryAgents(AgentStore):
@@ -17,14 +23,18 @@ class InMemoryAgents(AgentStore):
         self._state = state
 
     @override
-    async def create(self, tenant: int, agent_id: str, definition: AgentDefinition) -> Agent:
+    async def create(
+        self, tenant: int, agent_id: str, definition: AgentDefinition, *, once: Once | None = None
+    ) -> Agent:
         with self._state.lock:
-            room = self._state.rooms[tenant]
+            room, now = self._state.rooms[tenant], self._state.now()
+            versions = made_before(room, _OF_TENANT, once, room.agents, now=now)
+            if versions is not None:
+                return versions[-1]
             if definition.name in room.names or agent_id in room.agents:
                 raise DuplicateName
-            agent = Agent(
-                id=agent_id, tenant=tenant, version=1, definition=definition, created_at=self._state.now()
-            )
+            note(room, (_OF_TENANT,), once, agent_id, now=now)
+            agent = Agent(id=agent_id, tenant=tenant, version=1, definition=definition, created_at=now)
             room.agents[agent_id] = [agent]
             room.names[definition.name] = agent_id
             return agent

@@ -1,14 +1,16 @@
 """Conversations and their messages, in memory."""
 
-from bisect import bisect_right, insort
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from typing_extensions import override
 
-from tertulia.conversations import Conversation, NewConversation, RunStatus
-from tertulia.errors import SessionMismatch
-from tertulia.messages import Message
+from tertulia.conversations import Branch, Conversation, NewConversation, Once
+from tertulia.errors import ConversationBusy, NotFound, SessionMismatch
+from tertulia.messages import Flag, Message
 from tertulia.stores.base import ConversationStore
+from tertulia.stores.in_memory import branching, marking
+from tertulia.stores.in_memory.once import made_before, note
 from tertulia.stores.in_memory.state import Log, Room, State
 
 
@@ -19,17 +21,55 @@ class InMemoryConversations(ConversationStore):
         self._state = state
 
     @override
-    async def create(self, tenant: int, new: NewConversation) -> Conversation:
+    async def create(self, tenant: int, new: NewConversation, *, once: Once | None = None) -> Conversation:
         with self._state.lock:
-            room = self._state.rooms[tenant]
-            found = find(room, new)
-            log = found if isinstance(found, Log) else make(room, found, tenant=tenant, now=self._state.now())
+            room, now = self._state.rooms[tenant], self._state.now()
+            log = made_before(room, new.agent_id, once, room.logs, now=now)
+            if log is None:
+                log = find(room, new) or make(room, new, tenant=tenant, now=now)
+                note(room, (new.agent_id,), once, log.row.id, now=now)
+            return log.row
+
+    @override
+    async def fork(self, tenant: int, branch: Branch, *, once: Once | None = None) -> Conversation:
+        with self._state.lock:
+            room, now = self._state.rooms[tenant], self._state.now()
+            source = room.known_log(branch.source)
+            log = made_before(room, source.row.id, once, room.logs, now=now)
+            if log is None:
+                log = branching.find(room, source, branch) or branching.make(room, source, branch, now=now)
+                note(room, (source.row.id,), once, log.row.id, now=now)
+            return log.row
+
+    @override
+    async def mark(
+        self, tenant: int, conversation_id: str, numbers: Sequence[int], flag: Flag
+    ) -> Conversation:
+        with self._state.lock:
+            log = self._log(tenant, conversation_id)
+            if log is None or not all(0 < number <= log.row.head for number in numbers):
+                raise NotFound("there is no such conversation, or no such message in it")
+            if any(_is_at_work(log, number) for number in numbers):
+                raise ConversationBusy(
+                    "the run that holds the conversation has said one of these, or answers it"
+                )
+            marking.mark(log, numbers, flag, now=self._state.now())
             return log.row
 
     @override
     async def get(self, tenant: int, conversation: str) -> Conversation:
         with self._state.lock:
             return self._state.rooms[tenant].known_log(conversation).row
+
+    @override
+    async def page(
+        self, tenant: int, agent_id: str, *, after: str | None = None, limit: int = 100
+    ) -> list[Conversation]:
+        with self._state.lock:
+            room = self._state.rooms[tenant]
+            ids = room.of_agent.get(agent_id, [])
+            start = bisect_right(ids, after) if after is not None else 0
+            return [room.logs[i].row for i in ids[start : start + limit]]
 
     @override
     async def newest(
@@ -48,46 +88,36 @@ class InMemoryConversations(ConversationStore):
         self, tenant: int, conversation_id: str, *, after: int = 0, limit: int = 100
     ) -> list[Message]:
         with self._state.lock:
-            log = self._state.rooms[tenant].logs.get(conversation_id)
-            return log.messages[max(0, after) :][:limit] if log else []
+            log, first = self._log(tenant, conversation_id), max(0, after) + 1
+            return log.between(first, first + limit - 1) if log else []
 
     @override
     async def recent(self, tenant: int, conversation_id: str, *, upto: int, limit: int) -> list[Message]:
         with self._state.lock:
-            log = self._state.rooms[tenant].logs.get(conversation_id)
-            return log.messages[: max(0, upto)][::-1][:limit] if log else []
+            log = self._log(tenant, conversation_id)
+            last = min(upto, log.row.head) if log else 0
+            return log.between(last - limit + 1, last)[::-1] if log else []
 
     @override
     async def pending(self, tenant: int, conversation_id: str) -> list[Message]:
         with self._state.lock:
-            log = self._state.rooms[tenant].logs.get(conversation_id)
-            waiting = [e for e in log.unfinished if e.run.status is RunStatus.QUEUED] if log else []
-            return [entry.input for entry in waiting if not entry.input.number]
+            log = self._log(tenant, conversation_id)
+            return [entry.input for entry in log.unfinished if entry.input is not None] if log else []
 
-    @override
-    async def page(
-        self, tenant: int, agent_id: str, *, after: str | None = None, limit: int = 100
-    ) -> list[Conversation]:
-        with self._state.lock:
-            room = self._state.rooms[tenant]
-            ids = room.of_agent.get(agent_id, [])
-            start = bisect_right(ids, after) if after is not None else 0
-            return [room.logs[i].row for i in ids[start : start + limit]]
+    def _log(self, tenant: int, conversation_id: str) -> Log | None:
+        return self._state.rooms[tenant].logs.get(conversation_id)
 
 
-def find(room: Room, named: str | NewConversation) -> Log | NewConversation:
-    """Return the conversation that a request names, or the one that can be made for it.
+def find(room: Room, new: NewConversation) -> Log | None:
+    """Return the conversation that a request would make if it is there already, ``None`` if it can be made.
 
     Raises :class:`~tertulia.errors.NotFound`, :class:`~tertulia.errors.SessionMismatch`.
     """
-    if isinstance(named, str):
-        return room.known_log(named)
-    log = room.log(named.alias) if named.alias is not None else None
-    log = log or room.logs.get(named.id)
+    log = room.log(new.alias) if new.alias is not None else None
+    log = log or room.logs.get(new.id)
     if log is None:
-        room.agent(named.agent_id, version=named.agent_version)
-        return named
-    if log.row.agent_id != named.agent_id:
+        room.agent(new.agent_id, version=new.agent_version)
+    elif log.row.agent_id != new.agent_id:
         raise SessionMismatch
     return log
 
@@ -105,8 +135,10 @@ def make(room: Room, new: NewConversation, *, tenant: int, now: int) -> Log:
         created_at=now,
         updated_at=now,
     )
-    room.logs[row.id] = log = Log(row=row)
-    insort(room.of_agent[row.agent_id], row.id)
-    if row.alias is not None:
-        room.aliases[row.alias] = row.id
-    return log
+    return room.add(Log(row=row))
+
+
+def _is_at_work(log: Log, number: int) -> bool:
+    """Whether the run that holds the conversation of a message has said it, or answers it."""
+    holder = log.owner_of(number).holder
+    return holder is not None and number in holder.numbers

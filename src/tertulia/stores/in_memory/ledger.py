@@ -1,4 +1,4 @@
-"""The moves of the ledger in memory: how a run enters, begins, writes and ends."""
+"""The moves of the ledger in memory: how a run enters, begins, writes, waits and ends."""
 
 from dataclasses import replace
 
@@ -9,14 +9,21 @@ from tertulia.conversations import (
     Claimant,
     Commit,
     Ending,
+    Frame,
+    JobStatus,
     Lease,
     Run,
     RunStatus,
+    Step,
+    Stop,
+    StoredJob,
     Submission,
+    Wait,
 )
-from tertulia.messages import Message, decode_content, encode_content
-from tertulia.stores.in_memory.state import Entry, Log, Room
-from tertulia.stores.rules import attempt_given_back
+from tertulia.messages import Flag, Message, decode_content, encode_content
+from tertulia.stores import rules
+from tertulia.stores.in_memory.marking import mark
+from tertulia.stores.in_memory.state import Entry, JobEntry, KeptFrame, Log, Room
 
 
 def said(submission: Submission, *, now: int) -> Message:
@@ -61,8 +68,11 @@ def asked_again(earlier: Run, run_id: str, *, now: int) -> Run:
     )
 
 
-def enter(room: Room, log: Log, run: Run, *, message: Message, tokens: int) -> Entry:
-    """Put a run in its conversation's queue, with the agent's version and opening as they are now."""
+def enter(room: Room, log: Log, run: Run, *, message: Message | None, tokens: int) -> Entry:
+    """Put a run in its conversation's queue, with the agent's version and opening as they are now.
+
+    ``message`` is what it is asked, ``None`` if that stands in the log already.
+    """
     agent = room.agent(log.row.agent_id, version=log.row.agent_version)
     if log.row.first_message is None:
         log.row = replace(log.row, first_message=agent.definition.first_message)
@@ -80,15 +90,14 @@ def enter(room: Room, log: Log, run: Run, *, message: Message, tokens: int) -> E
 
 def begin(log: Log, entry: Entry, claimant: Claimant, *, now: int) -> Claim:
     """Give a run to a claimant; its message is numbered if it has no number yet."""
-    if not entry.input.number:
-        _number(log, entry, now=now)
+    number = _numbered(log, entry, now=now)
     entry.owner, entry.lease_until = claimant.owner, now + claimant.lease_us
     entry.run = run = replace(
         entry.run,
         status=RunStatus.RUNNING,
         epoch=entry.run.epoch + 1,
         attempt=entry.run.attempt + 1,
-        input_number=entry.input.number,
+        input_number=number,
         started_at=entry.run.started_at or now,
     )
     lease = Lease(
@@ -98,46 +107,88 @@ def begin(log: Log, entry: Entry, claimant: Claimant, *, now: int) -> Claim:
         epoch=run.epoch,
         owner=claimant.owner,
     )
-    return Claim(
-        run=run, conversation=log.row, lease=lease, input=entry.input, steps=tuple(entry.steps.values())
-    )
+    return Claim(run=run, conversation=log.row, lease=lease, input=log.own(number), steps=entry.journal)
 
 
-def _number(log: Log, entry: Entry, *, now: int) -> None:
+def begin_next(log: Log, claimant: Claimant | None, *, now: int) -> Claim | None:
+    """Give the first queued run to the claimant, if nothing holds the conversation and it can perform it."""
+    first = next(iter(log.unfinished), None)
+    if claimant is None or first is None or not first.is_queued:
+        return None
+    return begin(log, first, claimant, now=now) if rules.can_perform(claimant, first.run.performer) else None
+
+
+def _numbered(log: Log, entry: Entry, *, now: int) -> int:
+    """Return the number of what a run is asked, which from now on stands in the log."""
+    if entry.input is None:
+        return entry.run.input_number
     head = log.row.head + 1
-    entry.input = replace(entry.input, number=head)
-    log.messages.append(entry.input)
+    log.messages.append(replace(entry.input, number=head))
     log.row = replace(log.row, head=head, tokens=log.row.tokens + entry.tokens, updated_at=now)
+    entry.input = None
+    return head
 
 
 def give_back(entry: Entry) -> None:
     """Take a run from its owner, so that it can be claimed at once."""
     entry.owner, entry.lease_until = None, 0
-    entry.run = replace(entry.run, attempt=attempt_given_back(entry.run.attempt))
+    entry.run = replace(entry.run, attempt=rules.attempt_given_back(entry.run.attempt))
 
 
 def write(room: Room, log: Log, entry: Entry, commit: Commit, *, now: int) -> None:
-    """Write all of a commit but its ending."""
+    """Write all of a commit but that the run ends or waits from now on."""
+    said_now = [
+        _kept(message, number=number, run=entry.run, now=now)
+        for number, message in enumerate(commit.messages, start=log.row.head + 1)
+    ]
     for step in commit.steps:
-        entry.steps.setdefault(step.path, step)
-    for number, message in enumerate(commit.messages, start=log.row.head + 1):
-        log.messages.append(_kept(message, number=number, run=entry.run, now=now))
-    room.written.update(message.id for message in commit.messages)
-    entry.frames.extend(commit.frames)
-    room.jobs.update((job.id, job) for job in commit.jobs if job.id not in room.jobs)
+        journal(entry, step)
+    for frame in commit.frames:
+        tell(entry, frame, now=now)
+    log.messages += said_now
+    room.written.update(message.id for message in said_now)
+    _want(room, entry, commit, now=now)
     log.row = replace(
         log.row,
-        head=len(log.messages),
+        head=log.row.head + len(said_now),
         updated_at=now,
         tokens=log.row.tokens + commit.tokens,
         state=log.row.state if commit.state is None else commit.state,
     )
     entry.run = replace(
         entry.run,
-        attempt=0 if commit.steps or commit.messages else entry.run.attempt,
+        attempt=0 if rules.has_grown(commit) else entry.run.attempt,
         last_number=log.row.head if commit.messages else entry.run.last_number,
         usage=entry.run.usage if commit.usage is None else commit.usage,
     )
+
+
+def journal(entry: Entry, step: Step) -> None:
+    """Journal a step, unless what stands under its path is to stay."""
+    stored = entry.steps.get(step.path)
+    if stored is None or rules.replaces(step, stored):
+        entry.steps[step.path] = step
+
+
+def tell(entry: Entry, frame: Frame, *, now: int) -> None:
+    """Keep events, unless those that are kept from the same one on reach as far."""
+    kept = entry.frames.get(frame.first_seq)
+    if kept is None or kept.frame.last_seq < frame.last_seq:
+        entry.frames[frame.first_seq] = KeptFrame(frame=frame, stored_at=now)
+
+
+def _want(room: Room, entry: Entry, commit: Commit, *, now: int) -> None:
+    for job in commit.jobs:
+        stored = StoredJob(
+            tenant=entry.run.tenant,
+            job=job,
+            status=JobStatus.QUEUED,
+            conversation_id=entry.run.conversation_id,
+            run_id=entry.run.id,
+            due_at=now,
+            created_at=now,
+        )
+        room.jobs.setdefault(job.id, JobEntry(stored=stored))
 
 
 def _kept(message: Message, *, number: int, run: Run, now: int) -> Message:
@@ -145,16 +196,24 @@ def _kept(message: Message, *, number: int, run: Run, now: int) -> Message:
         message,
         content=decode_content(encode_content(message.content)),
         number=number,
-        run_id=message.run_id or run.id,
+        run_id=run.id,
         created_at=message.created_at or now,
     )
 
 
+def wait(entry: Entry, wanted: Wait) -> None:
+    """Have a run wait: its lease is over, and it goes on holding its conversation."""
+    entry.run = replace(entry.run, status=RunStatus.WAITING, wait=wanted)
+    entry.owner, entry.lease_until = None, wanted.until
+
+
 def end(room: Room, log: Log, entry: Entry, ending: Ending, *, now: int) -> None:
     """End a run: its lease is over, what its steps brought is in the messages and forgotten here."""
-    entry.run = replace(entry.run, status=ending.status, failure=ending.failure, ended_at=now)
+    entry.run = replace(entry.run, status=ending.status, failure=ending.failure, wait=None, ended_at=now)
     entry.owner, entry.lease_until = None, 0
     entry.steps = {path: replace(step, output="") for path, step in entry.steps.items()}
     log.unfinished.remove(entry)
     if not log.unfinished:
         del room.busy[log.row.id]
+    if entry.run.stop is Stop.ROLLBACK:
+        mark(log, entry.numbers, Flag.WITHDRAWN, now=now)

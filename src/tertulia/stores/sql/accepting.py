@@ -6,11 +6,21 @@ from typing import Final
 from sqlalchemy import bindparam, delete, select, update
 
 from tertulia import ids
-from tertulia.conversations import Accepted, Claimant, Run, Submission
-from tertulia.errors import NotFound
+from tertulia.conversations import (
+    Accepted,
+    Branch,
+    Claimant,
+    NewConversation,
+    Once,
+    Run,
+    RunStatus,
+    Stop,
+    Submission,
+)
+from tertulia.errors import IdempotencyMismatch, NotFound
 from tertulia.messages import now_us
 from tertulia.stores import rules
-from tertulia.stores.sql import placing, standing
+from tertulia.stores.sql import branching, once, placing, standing, stopping
 from tertulia.stores.sql.placing import NewRun
 from tertulia.stores.sql.rows import RUN_COLUMNS, run_of
 from tertulia.stores.sql.schema import IDEMPOTENCY, RUNS
@@ -31,6 +41,7 @@ _RUN: Final = Statement(
         RUNS.c.tenant == bindparam("tenant"), RUNS.c.id == bindparam("run")
     )
 )
+_SUCCESSOR: Final = len(RUN_COLUMNS)
 _SUCCEED: Final = Statement(
     update(RUNS)
     .where(RUNS.c.tenant == bindparam("tenant"), RUNS.c.id == bindparam("run"))
@@ -40,20 +51,14 @@ _SUCCEED: Final = Statement(
 
 async def accept(db: Connection, submission: Submission, claimant: Claimant | None) -> Accepted:
     """Do what :meth:`RunStore.accept` promises."""
-    named = submission.conversation
-    there = await _existing(db, submission)
+    named, tenant = submission.conversation, submission.tenant
+    there = await _existing(db, tenant, named)
     if submission.key is not None:
         scopes = rules.key_scopes(named, existing=there)
         earlier = await _take_key(db, submission, scopes)
         if earlier is not None:
             return await _repeated(db, submission, earlier, claimant)
-    if there is None:
-        if isinstance(named, str):
-            raise NotFound("there is no such conversation")
-        there = await standing.make(db, submission.tenant, named)
-    held = await standing.locked(db, submission.tenant, there)
-    if held is None:
-        raise NotFound("there is no such conversation")
+    held = await _taking_in(db, tenant, named, there)
     rules.admit(held.standing, multitask=submission.multitask, expected_head=submission.expected_head)
     new = NewRun(
         run_id=submission.run_id,
@@ -64,15 +69,63 @@ async def accept(db: Connection, submission: Submission, claimant: Claimant | No
         content=submission.content,
     )
     run, claim = await placing.place(db, held, new, claimant)
-    return Accepted(run=run, conversation=held.conversation, claim=claim)
+    accepted = Accepted(run=run, conversation=held.conversation, claim=claim)
+    how = rules.stop_for(submission.multitask)
+    if how is Stop.NONE or held.holder is None:
+        return accepted
+    return await _making_room(db, accepted, held.holder, how, claimant)
 
 
-async def _existing(db: Connection, submission: Submission) -> str | None:
-    """Return the id of the conversation that is named, if it is there; an id is not looked up yet."""
-    named = submission.conversation
-    if isinstance(named, str):
-        return await standing.resolved(db, submission.tenant, named)
-    return await standing.existing(db, submission.tenant, named)
+async def _existing(db: Connection, tenant: int, named: str | NewConversation | Branch) -> str | None:
+    """Return the id of the conversation that is named, if it is there; an id is not looked up yet.
+
+    Of a branch it is its source's.
+    """
+    if isinstance(named, NewConversation):
+        return await standing.existing(db, tenant, named)
+    return await standing.resolved(db, tenant, named if isinstance(named, str) else named.source)
+
+
+async def _taking_in(
+    db: Connection, tenant: int, named: str | NewConversation | Branch, there: str | None
+) -> Held:
+    """Lock the conversation that the run will stand in, made if need be."""
+    if isinstance(named, Branch):
+        return await _branch(db, tenant, named, there)
+    if there is None and isinstance(named, NewConversation):
+        there = await standing.make(db, tenant, named)
+    return await _locked(db, tenant, there)
+
+
+async def _branch(db: Connection, tenant: int, branch: Branch, source: str | None) -> Held:
+    held = await _locked(db, tenant, source)
+    if rules.appends(branch, held.standing):
+        return held
+    return await _locked(db, tenant, await branching.make(db, tenant, branch))
+
+
+async def _locked(db: Connection, tenant: int, conversation_id: str | None) -> Held:
+    held = None if conversation_id is None else await standing.locked(db, tenant, conversation_id)
+    if held is None:
+        raise NotFound("there is no such conversation")
+    return held
+
+
+async def _making_room(
+    db: Connection, accepted: Accepted, holder: str, how: Stop, claimant: Claimant | None
+) -> Accepted:
+    """Stop the run that holds the conversation; start the first in the queue if that has ended it."""
+    run = accepted.run
+    left, stopped = await stopping.stop(db, run.tenant, holder, how, claimant)
+    claim = stopped.next
+    if claim is not None and claim.run.id == run.id:
+        run = claim.run
+    return Accepted(
+        run=run,
+        conversation=left.conversation if claim is None else claim.conversation,
+        claim=claim,
+        stops=holder if stopped.run.status is RunStatus.RUNNING else None,
+    )
 
 
 async def _take_key(
@@ -103,6 +156,8 @@ async def _repeated(
     db: Connection, submission: Submission, earlier: tuple[bytes, bytes], claimant: Claimant | None
 ) -> Accepted:
     raw, stored_hash = earlier
+    if stored_hash != submission.request_hash or raw == once.NO_RUN:  # it need not be a run's
+        raise IdempotencyMismatch
     held, run, tokens = await _newest_on_its_message(db, submission.tenant, raw)
     verdict = rules.repeat(run, held.standing, request_hash=submission.request_hash, stored_hash=stored_hash)
     if verdict == "join":
@@ -111,10 +166,16 @@ async def _repeated(
     return await _again(db, (held, renewed, tokens), submission.run_id, claimant)
 
 
-async def retry(db: Connection, tenant: int, names: tuple[str, str], claimant: Claimant) -> Accepted:
+async def retry(
+    db: Connection, tenant: int, names: tuple[str, str], claimant: Claimant, *, key: Once | None = None
+) -> Accepted:
     """Do what :meth:`RunStore.retry` promises; ``names`` are the failed and the new run's id."""
     failed, new = names
     held, run, tokens = await _newest_on_its_message(db, tenant, ids.sought(failed), follow=False)
+    earlier = None if key is None else await once.taken(db, tenant, run.id, key, new)
+    if earlier is not None:
+        found = await standing.run_found(db, tenant, earlier)
+        return Accepted(run=found, conversation=held.conversation, is_new=False)
     rules.check_repeatable(run, held.standing)
     return await _again(db, (held, run, tokens), new, claimant)
 
@@ -131,11 +192,11 @@ async def _newest_on_its_message(
     if held is None:
         raise NotFound("there is no such conversation")
     row = await db.one(_RUN, key)  # again, now that nobody else can change it
-    while row is not None and follow and row[18] is not None:
-        row = await db.one(_RUN, {"tenant": tenant, "run": row[18]})
+    while row is not None and follow and row[_SUCCESSOR] is not None:
+        row = await db.one(_RUN, {"tenant": tenant, "run": row[_SUCCESSOR]})
     if row is None:
         raise NotFound("there is no such run")
-    return held, run_of(row), row[19]
+    return held, run_of(row), row[_SUCCESSOR + 1]
 
 
 async def _again(

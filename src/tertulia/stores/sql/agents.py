@@ -7,11 +7,13 @@ from sqlalchemy import bindparam, literal_column, select, update
 from typing_extensions import override
 
 from tertulia import ids
+from tertulia.conversations import Once
 from tertulia.definitions import Agent, AgentDefinition
 from tertulia.errors import DuplicateName, NotFound
 from tertulia.messages import now_us
 from tertulia.stores.base import AgentStore
 from tertulia.stores.sql.database import Clash, Database, Unit
+from tertulia.stores.sql.once import TENANT, taken
 from tertulia.stores.sql.rows import AGENT_COLUMNS, agent_of, inserting
 from tertulia.stores.sql.schema import AGENT_VERSIONS, AGENTS
 from tertulia.stores.sql.statements import Connection, Statement
@@ -57,10 +59,17 @@ class SqlAgents(AgentStore):
         self._database = database
 
     @override
-    async def create(self, tenant: int, agent_id: str, definition: AgentDefinition) -> Agent:
+    async def create(
+        self, tenant: int, agent_id: str, definition: AgentDefinition, *, once: Once | None = None
+    ) -> Agent:
         agent = Agent(id=agent_id, tenant=tenant, version=1, definition=definition, created_at=now_us())
 
         async def unit(db: Connection) -> Agent:
+            earlier = None if once is None else await taken(db, tenant, TENANT, once, agent_id)
+            if earlier is not None:
+                row = await db.one(_GET["id", True], {"tenant": tenant, "id": earlier})
+                if row is not None:
+                    return agent_of(row)
             await db.run(
                 _INSERT,
                 {
@@ -74,7 +83,7 @@ class SqlAgents(AgentStore):
             await db.run(_INSERT_VERSION, _version_params(agent, at=agent.created_at))
             return agent
 
-        return await self._named(unit, definition.name)
+        return await self._named(unit, definition.name, tenant=tenant)
 
     @override
     async def get(self, tenant: int, agent: str, *, version: int | None = None) -> Agent:
@@ -87,7 +96,7 @@ class SqlAgents(AgentStore):
             row = await db.one(statement, params)
             return None if row is None else agent_of(row)
 
-        found = await self._database.read(unit)
+        found = await self._database.read(unit, tenant=tenant)
         if found is None:
             raise NotFound("there is no such agent, or not in this version")
         return found
@@ -116,7 +125,7 @@ class SqlAgents(AgentStore):
             await db.run(_INSERT_VERSION, _version_params(newer, at=now_us()))
             return newer
 
-        return await self._named(unit, definition.name)
+        return await self._named(unit, definition.name, tenant=tenant)
 
     @override
     async def page(self, tenant: int, *, after: str | None = None, limit: int = 100) -> list[Agent]:
@@ -125,11 +134,12 @@ class SqlAgents(AgentStore):
         async def unit(db: Connection) -> Sequence[Any]:
             return await db.all(_LIST, params)
 
-        return [agent_of(row) for row in await self._database.read(unit)]
+        return [agent_of(row) for row in await self._database.read(unit, tenant=tenant)]
 
-    async def _named(self, unit: Unit[Agent], name: str) -> Agent:
+    async def _named(self, unit: Unit[Agent], name: str, *, tenant: int) -> Agent:
+        await self._database.check_room()
         try:
-            return await self._database.write(unit)
+            return await self._database.write(unit, tenant=tenant)
         except Clash as error:
             raise DuplicateName(f"there is an agent named {name!r} already; choose another name") from error
 

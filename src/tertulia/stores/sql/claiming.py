@@ -1,8 +1,9 @@
 """Finding runs that nobody carries out: those of dead owners, and those left in a queue."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, bindparam, case, exists, literal_column, null, select, update
 
@@ -10,25 +11,25 @@ from tertulia import ids
 from tertulia.conversations import Claim, Claimant, Lease, RunStatus
 from tertulia.stores import rules
 from tertulia.stores.sql import placing, standing
-from tertulia.stores.sql.rows import run_of
+from tertulia.stores.sql.leases import HELD, lease_params
 from tertulia.stores.sql.schema import CONVERSATIONS, HOLDS, RUNS
-from tertulia.stores.sql.statements import Connection, LeaseClock, Statement, listed, places, size_for
+from tertulia.stores.sql.statements import (
+    Connection,
+    LeaseClock,
+    Row,
+    Statement,
+    listed,
+    places,
+    size_for,
+)
 
 _R: Final = RUNS.c
 _C: Final = CONVERSATIONS.c
-_RUN_KEY: Final = (_R.tenant == bindparam("tenant"), _R.id == bindparam("run"))
-_HELD: Final = (
-    *_RUN_KEY,
-    _R.epoch == bindparam("held_epoch"),
-    _R.owner == bindparam("held_by"),
-    _R.status == literal_column("'running'"),
-)
-
 _FREE: Final = RUNS.alias("free")
 _RENEW: Final = Statement(
     update(RUNS)
     .where(
-        *_HELD,
+        HELD,
         _R.id.in_(
             select(_FREE.c.id)
             .where(_FREE.c.tenant == bindparam("tenant"), _FREE.c.id == bindparam("run"))
@@ -38,10 +39,10 @@ _RENEW: Final = Statement(
     .values(lease_until=LeaseClock() + bindparam("lease_us"))
     .returning(_R.id)
 )
-_IS_HELD: Final = Statement(select(_R.id).where(*_HELD))
+_IS_HELD: Final = Statement(select(_R.id).where(HELD))
 _RELEASE: Final = Statement(
     update(RUNS)
-    .where(*_HELD)
+    .where(HELD)
     .values(
         owner=null(),
         lease_until=literal_column("0"),
@@ -51,20 +52,24 @@ _RELEASE: Final = Statement(
     )
 )
 
+_HOLDING: Final = frozenset({RunStatus.RUNNING, RunStatus.WAITING})
+_SUSPECT: Final[ColumnElement[bool]] = _R.attempt >= literal_column(str(rules.SUSPECT_ATTEMPTS))
+
 
 @cache
-def _expired(size: int) -> Statement:
-    """Return the statement that finds runs whose lease has run out, longest ago first.
+def _expired(size: int, *, suspects: bool = False) -> Statement:
+    """Return the statement that finds runs whose lease, or whose time to wait, is over.
 
-    It walks the index of runs that hold a conversation, which has no more entries than there are
-    runs under way: an index of their leases would have to be written twice a turn.
+    Longest ago first. It walks the index of runs that hold a conversation, which has no more
+    entries than there are runs under way: an index of their leases would have to be written twice
+    a turn.
     """
     return Statement(
-        select(_R.tenant, _R.conversation_id, _R.id)
+        select(_R.tenant, _R.conversation_id, _R.id, _R.attempt)
         .where(
             HOLDS,
-            _R.status == literal_column("'running'"),
             _R.lease_until < LeaseClock(),
+            _SUSPECT if suspects else ~_SUSPECT,
             _R.performer.in_(places(size, prefix="performer")),
         )
         .order_by(_R.lease_until)
@@ -84,7 +89,7 @@ def _orphaned(size: int) -> Statement:
         earlier.c.n < _R.n,
     )
     return Statement(
-        select(_C.tenant, _C.id, _R.id)
+        select(_C.tenant, _C.id, _R.id, _R.attempt)
         .join(RUNS, (_R.tenant == _C.tenant) & (_R.conversation_id == _C.id))
         .where(
             _C.queued > literal_column("0"),
@@ -120,51 +125,72 @@ async def void(db: Connection, *, owner: str) -> None:
     await db.run(_VOID, {"held_by": ids.to_bytes(owner)})
 
 
-Candidate: TypeAlias = tuple[int, bytes, bytes]
-"""Tenant, conversation and run."""
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A run that could be claimed, as it stood when it was looked for."""
+
+    tenant: int
+    conversation_id: str
+    run_id: str
+    attempt: int
 
 
-async def candidates(
-    db: Connection, claimant: Claimant, *, limit: int
-) -> tuple[list[Candidate], list[Candidate]]:
-    """Return what could be taken over, and what could be started; nothing is locked."""
+async def expired(
+    db: Connection, claimant: Claimant, *, limit: int, suspects: bool = False
+) -> list[Candidate]:
+    """Return what could be taken over; nothing is locked."""
+    performers, size = _performers(claimant)
+    return _candidates(await db.all(_expired(size, suspects=suspects), {"limit": limit, **performers}))
+
+
+async def orphaned(db: Connection, claimant: Claimant, *, limit: int) -> list[Candidate]:
+    """Return what could be started; nothing is locked."""
+    performers, size = _performers(claimant)
+    return _candidates(await db.all(_orphaned(size), {"limit": limit, **performers}))
+
+
+def _performers(claimant: Claimant) -> tuple[dict[str, Any], int]:
     performers = sorted(claimant.performers)
     size = size_for(len(performers))
-    params = {"limit": limit, **listed(performers, prefix="performer", size=size)}
-    expired = await db.all(_expired(size), params)
-    orphaned = await db.all(_orphaned(size), params)
-    return [_candidate(row) for row in expired], [_candidate(row) for row in orphaned]
+    return listed(performers, prefix="performer", size=size), size
 
 
-def _candidate(row: Sequence[Any]) -> Candidate:
-    return row[0], bytes(row[1]), bytes(row[2])
+def _candidates(rows: Sequence[Row]) -> list[Candidate]:
+    return [
+        Candidate(
+            tenant,
+            ids.from_bytes(ids.CONVERSATION, bytes(conversation)),
+            ids.from_bytes(ids.RUN, bytes(run)),
+            attempt,
+        )
+        for tenant, conversation, run, attempt in rows
+    ]
 
 
 async def take_over(db: Connection, claimant: Claimant, candidate: Candidate) -> Claim | None:
-    """Take a run over, if its lease has still run out and nobody else is at it."""
-    tenant, conversation, raw = candidate
+    """Take a run over, if its time is still over and nobody else is or was at it."""
     lease = Lease(
-        tenant=tenant,
-        run_id=ids.from_bytes(ids.RUN, raw),
-        conversation_id=ids.from_bytes(ids.CONVERSATION, conversation),
+        tenant=candidate.tenant,
+        run_id=candidate.run_id,
+        conversation_id=candidate.conversation_id,
         epoch=0,
         owner=claimant.owner,
     )
     found = await standing.underway(db, lease, wait=False)
-    if found is None or found.status is not RunStatus.RUNNING or not found.is_expired:
+    if found is None or found.status not in _HOLDING:
         return None
-    row = await db.one(placing.GET_RUN, {"tenant": tenant, "run": raw})
-    if row is None or not rules.can_perform(claimant, (run := run_of(row)).performer):
+    if not found.is_expired or found.attempt != candidate.attempt:
+        return None
+    run = await standing.run_found(db, candidate.tenant, ids.to_bytes(candidate.run_id))
+    if not rules.can_perform(claimant, run.performer):
         return None
     return await placing.take_over(db, found.held, run, claimant)
 
 
 async def start(db: Connection, claimant: Claimant, candidate: Candidate) -> Claim | None:
     """Start the first queued run of a conversation, if it is still free and nobody else is at it."""
-    tenant, conversation, _ = candidate
-    ident = ids.from_bytes(ids.CONVERSATION, conversation)
-    held = await standing.locked(db, tenant, ident, wait=False)
-    if held is None or held.holder is not None or not held.queued:
+    held = await standing.locked(db, candidate.tenant, candidate.conversation_id, wait=False)
+    if held is None or held.holder is not None:
         return None
     return await placing.promote(db, held, claimant)
 
@@ -177,7 +203,7 @@ async def renew(db: Connection, leases: Sequence[Lease], *, lease_us: int) -> se
     """
     held = set()
     for lease in leases:
-        key = _held(lease)
+        key = lease_params(lease)
         if await db.one(_RENEW, {**key, "lease_us": lease_us}) or await db.one(_IS_HELD, key):
             held.add(lease.run_id)
     return held
@@ -186,13 +212,4 @@ async def renew(db: Connection, leases: Sequence[Lease], *, lease_us: int) -> se
 async def release(db: Connection, leases: Sequence[Lease]) -> None:
     """Let leases run out at once."""
     for lease in leases:
-        await db.run(_RELEASE, _held(lease))
-
-
-def _held(lease: Lease) -> dict[str, Any]:
-    return {
-        "tenant": lease.tenant,
-        "run": ids.to_bytes(lease.run_id),
-        "held_epoch": lease.epoch,
-        "held_by": ids.to_bytes(lease.owner),
-    }
+        await db.run(_RELEASE, lease_params(lease))

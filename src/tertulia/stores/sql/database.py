@@ -23,7 +23,8 @@ class Database(ABC):
     """Carries out units of work, each in a transaction of its own or with others in one.
 
     What a unit wrote is there for good once ``write`` has returned, and not at all if it raised.
-    Both may be called from any event loop.
+    Both may be called from any event loop. ``tenant`` is whose rows the unit may see and touch;
+    ``None`` stands for all, and is for the engine's own rounds.
     """
 
     @abstractmethod
@@ -35,11 +36,15 @@ class Database(ABC):
         """Let go of connections and threads; may be called twice."""
 
     @abstractmethod
-    async def write(self, unit: Unit[T]) -> T:
+    async def check_room(self) -> None:
+        """Raise ``StoreUnavailable`` while what room there is, is for ending what is under way."""
+
+    @abstractmethod
+    async def write(self, unit: Unit[T], *, tenant: int | None) -> T:
         """Carry out a unit that writes."""
 
     @abstractmethod
-    async def read(self, unit: Unit[T]) -> T:
+    async def read(self, unit: Unit[T], *, tenant: int | None) -> T:
         """Carry out a unit that only reads."""
 
 

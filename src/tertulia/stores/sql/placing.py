@@ -1,6 +1,6 @@
 """How a run gets hold of a conversation: placed at once, queued, or taken from the queue."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -11,19 +11,18 @@ from tertulia.conversations import Claim, Claimant, Conversation, Lease, Run, Ru
 from tertulia.definitions import AgentDefinition
 from tertulia.messages import Message, Part, decode_content, encode_content, now_us
 from tertulia.stores import rules
+from tertulia.stores.sql import journal
 from tertulia.stores.sql.rows import (
     MESSAGE_COLUMNS,
     RUN_COLUMNS,
-    STEP_COLUMNS,
     encode_options,
     input_message,
     inserting,
     message_of,
     message_params,
     run_of,
-    step_of,
 )
-from tertulia.stores.sql.schema import AGENT_VERSIONS, CONVERSATIONS, MESSAGES, RUNS, STEPS
+from tertulia.stores.sql.schema import AGENT_VERSIONS, CONVERSATIONS, MESSAGES, RUNS
 from tertulia.stores.sql.standing import Held
 from tertulia.stores.sql.statements import Connection, LeaseClock, Params, Statement
 
@@ -55,6 +54,7 @@ _INSERT_RUNNING: Final = inserting(
     input=null(),
     last_number=_ZERO,
     cancel_requested=_ZERO,
+    waiting=null(),
     usage=null(),
     error=null(),
     successor=null(),
@@ -69,6 +69,7 @@ _INSERT_QUEUED: Final = inserting(
     owner=null(),
     last_number=_ZERO,
     cancel_requested=_ZERO,
+    waiting=null(),
     usage=null(),
     error=null(),
     successor=null(),
@@ -117,12 +118,6 @@ _MESSAGE: Final = Statement(
         MESSAGES.c.conversation_id == bindparam("conversation_key"),
         MESSAGES.c.number == bindparam("number"),
     )
-)
-GET_RUN: Final = Statement(select(*RUN_COLUMNS).where(*_RUN_KEY))
-STEPS_OF_RUN: Final = Statement(
-    select(*STEP_COLUMNS)
-    .where(STEPS.c.tenant == bindparam("tenant"), STEPS.c.run_id == bindparam("run"))
-    .order_by(STEPS.c.started_at, STEPS.c.path)
 )
 
 
@@ -246,14 +241,16 @@ async def _start_at_once(
     return run, claimed(run, held.conversation, said, owner=claimant.owner)
 
 
-async def promote(db: Connection, held: Held, claimant: Claimant) -> Claim | None:
+async def promote(db: Connection, held: Held, claimant: Claimant | None) -> Claim | None:
     """Start the run that waits first, if the claimant can perform it; nothing may hold the conversation."""
+    if claimant is None or not held.queued:
+        return None
     conversation = held.conversation
     key = {"tenant": conversation.tenant, "conversation_key": ids.to_bytes(conversation.id)}
     row = await db.one(_FIRST_QUEUED, key)
     if row is None or not rules.can_perform(claimant, (waiting := run_of(row)).performer):
         return None
-    at, (content, tokens) = now_us(), row[18:20]
+    at, (content, tokens) = now_us(), row[len(RUN_COLUMNS) :]
     number = waiting.input_number or conversation.head + 1
     run = replace(
         waiting,
@@ -278,13 +275,12 @@ async def promote(db: Connection, held: Held, claimant: Claimant) -> Claim | Non
 
 
 async def take_over(db: Connection, held: Held, run: Run, claimant: Claimant) -> Claim:
-    """Give a run whose lease has run out to the claimant, with what is journaled of it."""
+    """Give a run that holds its conversation to the claimant, with what is journaled of it."""
     at = now_us()
-    mine = replace(run, epoch=run.epoch + 1, attempt=run.attempt + 1)
+    mine = replace(run, status=RunStatus.RUNNING, epoch=run.epoch + 1, attempt=run.attempt + 1)
     await db.run(_START, started(mine, claimant, at=run.started_at or at))
     said = await said_at(db, held.conversation, mine.input_number)
-    rows = await db.all(STEPS_OF_RUN, {"tenant": mine.tenant, "run": ids.to_bytes(mine.id)})
-    steps = tuple(step_of(row) for row in rows)
+    steps = await journal.steps(db, mine.tenant, ids.to_bytes(mine.id))
     return claimed(mine, held.conversation, said, owner=claimant.owner, steps=steps)
 
 
@@ -303,7 +299,7 @@ def started(run: Run, claimant: Claimant, *, at: int) -> dict[str, Any]:
 
 
 def claimed(
-    run: Run, conversation: Conversation, said: Message, *, owner: str, steps: Sequence[Step] = ()
+    run: Run, conversation: Conversation, said: Message, *, owner: str, steps: Iterable[Step] = ()
 ) -> Claim:
     """Return the claim on a run as it stands now."""
     lease = Lease(

@@ -1,8 +1,9 @@
 """The PostgreSQL store: the same statements, prepared once and run on asyncpg."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
@@ -10,7 +11,7 @@ import asyncpg
 from typing_extensions import override
 
 from tertulia.errors import InvalidInput, StoreBusy, StoreUnavailable, TertuliaError
-from tertulia.stores.base import StoreOptions
+from tertulia.stores.base import Health, StoreOptions
 from tertulia.stores.sql.database import Clash, Database, Unit
 from tertulia.stores.sql.statements import Connection, Params, Row, Statement, joined
 from tertulia.stores.sql.store import SqlStore
@@ -21,9 +22,16 @@ T = TypeVar("T")
 _Raw: TypeAlias = Any
 """An asyncpg connection, which has no types."""
 
-_TRIES: Final = 5
+_LOG: Final = logging.getLogger(__name__)
+
+_TRIES: Final = 10
+"""More than a pool has connections: all of them may have been cut at once."""
 _CONNECT_SECONDS: Final = 10.0
+_CLOSE_SECONDS: Final = 5.0
 _COMMAND_SECONDS: Final = 30.0
+_SHORT_SECONDS: Final = 5.0
+"""For what takes a server no time: to begin a transaction, and to undo it."""
+
 _AGAIN: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _BROKEN: Final = (
     asyncpg.PostgresError,
@@ -32,11 +40,24 @@ _BROKEN: Final = (
     OSError,
     TimeoutError,
 )
+_CUT: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    ConnectionError,
+)
 _SHUTTING: Final = (
     asyncpg.TooManyConnectionsError,
     asyncpg.CannotConnectNowError,
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
+)
+
+_IS_ABOVE_POLICIES: Final = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
+_ABOVE_POLICIES: Final = (
+    "row-level security does not bind the database's user: "
+    "connect as a plain one that is a member of tertulia_app"
 )
 
 _joined = lru_cache(maxsize=512)(joined)
@@ -45,10 +66,19 @@ _joined = lru_cache(maxsize=512)(joined)
 class PostgreSQLStore(SqlStore):
     """Everything in one PostgreSQL database, shared by any number of processes."""
 
+    def __init__(self, database: "PostgreSQLDatabase") -> None:
+        super().__init__(database)
+        self._concern = database.concern
+
     @override
     @classmethod
     def from_url(cls, url: str, options: StoreOptions) -> Self:
         return cls(PostgreSQLDatabase(url, options))
+
+    @override
+    async def health(self) -> Health:
+        found, concern = await super().health(), self._concern()
+        return Health(ready=True, detail=f"{found.detail}; {concern}") if found.ready and concern else found
 
 
 class _Bare(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
@@ -59,7 +89,11 @@ class _Bare(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
 
 
 class PostgreSQLDatabase(Database):
-    """A pool for work; other event loops than its own (lease renewal) get a connection for each use."""
+    """A pool for work; other event loops than its own (lease renewal) get a connection for each use.
+
+    Every unit has a transaction, in which alone it is said whose rows can be seen: the policies of
+    the tables show nothing to a connection that says nothing.
+    """
 
     dialect = "postgresql"
 
@@ -68,6 +102,7 @@ class PostgreSQLDatabase(Database):
         self._options = options
         self._pool: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_above_policies = False
 
     @override
     async def open(self) -> None:
@@ -81,42 +116,62 @@ class PostgreSQLDatabase(Database):
                 init=_prepared,
                 **_OPTIONS,
             )
+            self._is_above_policies = bool(await self._pool.fetchval(_IS_ABOVE_POLICIES))
+        if self._is_above_policies:
+            _LOG.warning(_ABOVE_POLICIES)
+
+    def concern(self) -> str | None:
+        """Return what an operator should know of a database that works nevertheless."""
+        return _ABOVE_POLICIES if self._is_above_policies else None
 
     @override
     async def close(self) -> None:
         pool, self._pool = self._pool, None
         if pool is not None:
             try:
-                await asyncio.wait_for(pool.close(), _CONNECT_SECONDS)
-            except (TimeoutError, OSError, asyncpg.PostgresError):
+                await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
+            except _BROKEN:
                 pool.terminate()
 
     @override
-    async def write(self, unit: Unit[T]) -> T:
-        for attempt in range(1, _TRIES + 1):
-            try:
-                return await self._once(unit)
-            except _AGAIN as error:
-                if attempt == _TRIES:
-                    raise StoreBusy("the database is too busy; ask again", retry_after=1.0) from error
-        raise AssertionError("not reached")
-
-    async def _once(self, unit: Unit[T]) -> T:
-        async with self._acquired() as raw:
-            await raw.execute("BEGIN")
-            try:
-                result = await unit(_AsyncpgConnection(raw))
-            except BaseException:
-                if not raw.is_closed():
-                    await raw.execute("ROLLBACK")
-                raise
-            await raw.execute("COMMIT")
-            return result
+    async def check_room(self) -> None:
+        """Do nothing: a full disk is the business of the server, which keeps the room to recover."""
 
     @override
-    async def read(self, unit: Unit[T]) -> T:
+    async def write(self, unit: Unit[T], *, tenant: int | None) -> T:
+        begin = f"BEGIN; {_seeing(tenant)}"
+        return await self._tried(lambda: self._once(unit, begin=begin, end=_commit))
+
+    @override
+    async def read(self, unit: Unit[T], *, tenant: int | None) -> T:
+        begin = f"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; {_seeing(tenant)}"
+        return await self._tried(lambda: self._once(unit, begin=begin, end=_let_go))
+
+    async def _tried(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        for left in reversed(range(_TRIES)):
+            try:
+                return await attempt()
+            except _AGAIN as error:
+                if not left:
+                    raise StoreBusy("the database is too busy; ask again", retry_after=1.0) from error
+            except _Undone as undone:
+                if not left:
+                    raise _translated(undone.error) from undone.error
+        raise AssertionError("not reached")
+
+    async def _once(self, unit: Unit[T], *, begin: str, end: Callable[[_Raw], Awaitable[None]]) -> T:
         async with self._acquired() as raw:
-            return await unit(_AsyncpgConnection(raw))
+            try:
+                await raw.execute(begin, timeout=_SHORT_SECONDS)
+                result = await unit(_AsyncpgConnection(raw))
+            except BaseException as error:
+                was_cut = isinstance(error, _CUT) or (isinstance(error, _BROKEN) and _is_lost(raw))
+                await _undo(raw, after=error)
+                if isinstance(error, Exception) and was_cut:
+                    raise _Undone(error) from error
+                raise
+            await end(raw)
+            return result
 
     @asynccontextmanager
     async def _acquired(self) -> AsyncIterator[Any]:
@@ -132,7 +187,70 @@ class PostgreSQLDatabase(Database):
                     await _prepared(raw)
                     yield raw
                 finally:
-                    await raw.close(timeout=_CONNECT_SECONDS)
+                    await _leave(raw)
+
+
+class _Undone(Exception):
+    """The connection was lost before COMMIT was sent: nothing has happened, and it may be tried again."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _seeing(tenant: int | None) -> str:
+    """Return the statement that says, for this transaction only, whose rows can be seen."""
+    return f"SET LOCAL tertulia.tenant = '{'*' if tenant is None else int(tenant)}'"
+
+
+async def _commit(raw: _Raw) -> None:
+    try:
+        said = await raw.execute("COMMIT")
+    except _AGAIN:
+        raise
+    except _BROKEN as error:
+        _drop(raw)
+        raise StoreUnavailable(
+            "the connection to the database was lost while this was kept, and whether it was is not known; "
+            "ask again"
+        ) from error
+    if said != "COMMIT":  # a transaction in which something has failed is ended so without an error
+        raise StoreUnavailable("the transaction was given up by the database")
+
+
+async def _let_go(raw: _Raw) -> None:
+    try:
+        await raw.execute("COMMIT", timeout=_SHORT_SECONDS)
+    except _BROKEN:  # what was to be read has been read
+        _drop(raw)
+
+
+async def _undo(raw: _Raw, *, after: BaseException) -> None:
+    if isinstance(after, TimeoutError):  # the server would have given up earlier: nothing comes through
+        _drop(raw)
+    if _is_lost(raw):
+        return
+    try:
+        await raw.execute("ROLLBACK", timeout=_SHORT_SECONDS)
+    except _BROKEN:
+        _drop(raw)
+
+
+def _is_lost(raw: _Raw) -> bool:
+    try:
+        return bool(raw.is_closed())
+    except asyncpg.InterfaceError:  # the pool has taken it back already, which it does when it is lost
+        return True
+
+
+def _drop(raw: _Raw) -> None:
+    with suppress(asyncpg.InterfaceError):
+        raw.terminate()
+
+
+async def _leave(raw: _Raw) -> None:
+    with suppress(*_BROKEN):
+        await raw.close(timeout=_CLOSE_SECONDS)
 
 
 _OPTIONS: Final[dict[str, Any]] = {
@@ -144,7 +262,10 @@ _OPTIONS: Final[dict[str, Any]] = {
     "server_settings": {
         "application_name": "tertulia",
         "lock_timeout": "5s",
-        "idle_in_transaction_session_timeout": "60s",
+        # Earlier than ours, so that it is the server that gives up and tells.
+        "statement_timeout": "25s",
+        # As long as a lease: a process that stands still may not keep its run's rows from its heir.
+        "idle_in_transaction_session_timeout": "10s",
     },
 }
 
@@ -196,6 +317,10 @@ async def _errors() -> AsyncIterator[None]:
         raise Clash(str(error.constraint_name)) from error
     except asyncpg.UndefinedTableError as error:
         raise StoreUnavailable("the database has no tables yet; run: tertulia db upgrade") from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise StoreUnavailable(
+            "the database does not let its user do this; make it a member of the role tertulia_app"
+        ) from error
     except _SHUTTING as error:
         raise StoreBusy("the database is too busy; ask again", retry_after=1.0) from error
     except _BROKEN as error:

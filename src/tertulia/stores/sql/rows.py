@@ -1,18 +1,21 @@
 """Between rows and the data that the rest of the house works with."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import Column, Table, bindparam, insert
 
 from tertulia import ids
-from tertulia.conversations import Conversation, Lease, Run, RunStatus, Step, Usage
+from tertulia.conversations import Conversation, Lease, Run, RunStatus, Step, Stop, Usage, Wait
 from tertulia.definitions import Agent, AgentDefinition
 from tertulia.errors import Failure
 from tertulia.messages import Flag, Message, Part, decode_content
 from tertulia.stores.sql.schema import AGENT_VERSIONS, AGENTS, CONVERSATIONS, MESSAGES, RUNS, STEPS
 from tertulia.stores.sql.statements import Row, Statement
+
+HIDDEN: Final = 1
+"""In ``conversations.flags``: lists leave it out."""
 
 AGENT_COLUMNS = (
     AGENTS.c.tenant,
@@ -31,6 +34,9 @@ CONVERSATION_COLUMNS: tuple[Column[Any], ...] = tuple(
         "agent_version",
         "alias",
         "user_id",
+        "parent_id",
+        "base",
+        "flags",
         "head",
         "tokens",
         "version",
@@ -64,6 +70,8 @@ RUN_COLUMNS: tuple[Column[Any], ...] = tuple(
         "input_number",
         "last_number",
         "usage",
+        "cancel_requested",
+        "waiting",
         "error",
         "created_at",
         "started_at",
@@ -72,7 +80,17 @@ RUN_COLUMNS: tuple[Column[Any], ...] = tuple(
 )
 
 STEP_COLUMNS: tuple[Column[Any], ...] = tuple(
-    STEPS.c[name] for name in ["path", "kind", "identity", "output", "usage", "started_at", "ended_at"]
+    STEPS.c[name]
+    for name in [
+        "path",
+        "kind",
+        "identity",
+        "output",
+        "usage",
+        "external_id",
+        "started_at",
+        "ended_at",
+    ]
 )
 
 
@@ -102,6 +120,9 @@ def conversation_of(row: Row) -> Conversation:
         agent_version,
         alias,
         user_id,
+        parent,
+        base,
+        flags,
         head,
         tokens,
         version,
@@ -118,6 +139,9 @@ def conversation_of(row: Row) -> Conversation:
         agent_version=agent_version,
         alias=alias,
         user_id=user_id,
+        parent_id=None if parent is None else ids.from_bytes(ids.CONVERSATION, parent),
+        base=base,
+        is_hidden=bool(flags & HIDDEN),
         head=head,
         tokens=tokens,
         version=version,
@@ -149,8 +173,8 @@ def run_of(row: Row) -> Run:
     """Return the run of a row that begins with ``RUN_COLUMNS``."""
     (
         tenant, ident, conversation, n, status, performer, epoch, attempt, agent_version, options, message,
-        input_number, last_number, usage, error, created_at, started_at, ended_at,
-    ) = row[:18]  # fmt: skip
+        input_number, last_number, usage, stop, waiting, error, created_at, started_at, ended_at,
+    ) = row[: len(RUN_COLUMNS)]  # fmt: skip
     return Run(
         tenant=tenant,
         id=ids.from_bytes(ids.RUN, ident),
@@ -166,6 +190,8 @@ def run_of(row: Row) -> Run:
         input_number=input_number,
         last_number=last_number,
         usage=decode_usage(usage),
+        stop=Stop(stop),
+        wait=decode_wait(waiting),
         failure=decode_failure(error),
         created_at=created_at,
         started_at=started_at,
@@ -175,13 +201,14 @@ def run_of(row: Row) -> Run:
 
 def step_of(row: Row) -> Step:
     """Return the step of a row of ``STEP_COLUMNS``."""
-    path, kind, identity, output, usage, started_at, ended_at = row
+    path, kind, identity, output, usage, external_id, started_at, ended_at = row
     return Step(
         path=path,
         kind=kind,
         identity=bytes(identity),
         output=output or "",
         usage=decode_usage(usage),
+        external_id=external_id,
         started_at=started_at,
         ended_at=ended_at,
     )
@@ -220,7 +247,7 @@ def step_params(lease: Lease, step: Step, *, output: str | None) -> dict[str, An
         "epoch": lease.epoch,
         "kind": step.kind,
         "identity": step.identity,
-        "external_id": None,
+        "external_id": step.external_id,
         "output": output,
         "usage": encode_usage(step.usage),
         "started_at": step.started_at,
@@ -262,6 +289,16 @@ def decode_options(kept: str | None) -> Mapping[str, object]:
     """Return what :func:`encode_options` was given."""
     found: Mapping[str, object] = orjson.loads(kept) if kept else {}
     return found
+
+
+def encode_wait(wait: Wait | None) -> str | None:
+    """Return what a run waits for as JSON text; None for nothing."""
+    return None if wait is None else orjson.dumps(wait).decode()
+
+
+def decode_wait(kept: str | None) -> Wait | None:
+    """Return what :func:`encode_wait` was given."""
+    return Wait(**orjson.loads(kept)) if kept else None
 
 
 def encode_failure(failure: Failure | None) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, literal_column, select
 from typing_extensions import override
 
 from tertulia import ids
@@ -17,30 +17,59 @@ from tertulia.conversations import (
     Committed,
     Frame,
     Lease,
+    Once,
     Run,
     Step,
+    Stop,
+    Stopped,
     Submission,
 )
-from tertulia.errors import NotFound
 from tertulia.messages import now_us
 from tertulia.stores.base import RunStore
-from tertulia.stores.sql import accepting, claiming, committing, pruning
+from tertulia.stores.sql import (
+    accepting,
+    claiming,
+    committing,
+    deciding,
+    journal,
+    pruning,
+    recording,
+    standing,
+    stopping,
+)
+from tertulia.stores.sql.claiming import Candidate
 from tertulia.stores.sql.database import Database, SeesOwners, Unit
-from tertulia.stores.sql.placing import GET_RUN, STEPS_OF_RUN
-from tertulia.stores.sql.rows import run_of, step_of
-from tertulia.stores.sql.schema import FRAMES
+from tertulia.stores.sql.rows import RUN_COLUMNS, run_of
+from tertulia.stores.sql.schema import HOLDS, RUNS
 from tertulia.stores.sql.statements import Connection, Row, Statement
 
 _LOG: Final = logging.getLogger(__name__)
 
-_FRAMES: Final = Statement(
-    select(FRAMES.c.first_seq, FRAMES.c.last_seq, FRAMES.c.data)
+_R: Final = RUNS.c
+_PAGE: Final = Statement(
+    select(*RUN_COLUMNS)
     .where(
-        FRAMES.c.tenant == bindparam("tenant"),
-        FRAMES.c.run_id == bindparam("run"),
-        FRAMES.c.last_seq > bindparam("after"),
+        _R.tenant == bindparam("tenant"),
+        _R.conversation_id == bindparam("conversation"),
+        _R.n > bindparam("after"),
     )
-    .order_by(FRAMES.c.first_seq)
+    .order_by(_R.n)
+    .limit(bindparam("limit"))
+)
+_HOLDER: Final = RUNS.alias("holder")
+# Found by the index of runs that hold a conversation. The sum is there to hide the tenant from
+# SQLite, which would rather go through all runs of a tenant by their key.
+_WAITS: Final = select(_HOLDER.c.id).where(
+    HOLDS,
+    _HOLDER.c.tenant + literal_column("0") == bindparam("tenant"),
+    _HOLDER.c.status == literal_column("'waiting'"),
+    _HOLDER.c.id > bindparam("after"),
+)
+_WAITING: Final = Statement(
+    select(*RUN_COLUMNS)
+    .where(_R.tenant == bindparam("tenant"), _R.id.in_(_WAITS))
+    .order_by(_R.id)
+    .limit(bindparam("limit"))
 )
 
 
@@ -53,32 +82,73 @@ class SqlRuns(RunStore):
 
     @override
     async def accept(self, submission: Submission, claimant: Claimant | None) -> Accepted:
+        await self._database.check_room()
         self._hold(claimant)
 
         async def unit(db: Connection) -> Accepted:
             return await accepting.accept(db, submission, claimant)
 
-        return await self._database.write(unit)
+        return await self._database.write(unit, tenant=submission.tenant)
 
     @override
-    async def retry(self, tenant: int, run_id: str, new_run_id: str, claimant: Claimant) -> Accepted:
+    async def retry(
+        self, tenant: int, run_id: str, new_run_id: str, claimant: Claimant, *, once: Once | None = None
+    ) -> Accepted:
+        await self._database.check_room()
         self._hold(claimant)
 
         async def unit(db: Connection) -> Accepted:
-            return await accepting.retry(db, tenant, (run_id, new_run_id), claimant)
+            return await accepting.retry(db, tenant, (run_id, new_run_id), claimant, key=once)
 
-        return await self._database.write(unit)
+        return await self._database.write(unit, tenant=tenant)
 
     @override
-    async def claim(self, claimant: Claimant, *, limit: int, busy_with: Collection[str] = ()) -> list[Claim]:
+    async def stop(self, tenant: int, run_id: str, how: Stop, claimant: Claimant | None) -> Stopped:
+        self._hold(claimant)
+
+        async def unit(db: Connection) -> Stopped:
+            _, stopped = await stopping.stop(db, tenant, run_id, how, claimant)
+            return stopped
+
+        return await self._database.write(unit, tenant=tenant)
+
+    @override
+    async def asked(self, leases: Sequence[Lease]) -> dict[str, Stop]:
+        if not leases:
+            return {}
+        return await self._database.read(partial(stopping.asked, leases=leases), tenant=None)
+
+    @override
+    async def decide(self, tenant: int, run_id: str, decision: Step, claimant: Claimant) -> Accepted:
+        self._hold(claimant)
+
+        async def unit(db: Connection) -> Accepted:
+            return await deciding.decide(db, tenant, run_id, decision, claimant)
+
+        return await self._database.write(unit, tenant=tenant)
+
+    @override
+    async def claim(
+        self,
+        claimant: Claimant,
+        *,
+        limit: int,
+        busy_with: Collection[str] = (),
+        suspects: bool = False,
+    ) -> list[Claim]:
         if not claimant.performers:
             return []
         self._hold(claimant)
         await self._void_leases_of_the_dead()
-        look = partial(claiming.candidates, claimant=claimant, limit=limit + len(busy_with))
-        expired, orphaned = await self._database.read(look)
-        expired = [run for run in expired if ids.from_bytes(ids.RUN, run[2]) not in busy_with]
-        tries = [partial(claiming.take_over, claimant=claimant, candidate=run) for run in expired]
+
+        async def look(db: Connection) -> tuple[list[Candidate], list[Candidate]]:
+            most = limit + len(busy_with)
+            expired = await claiming.expired(db, claimant, limit=most, suspects=suspects)
+            return expired, [] if suspects else await claiming.orphaned(db, claimant, limit=limit)
+
+        expired, orphaned = await self._database.read(look, tenant=None)
+        free = [run for run in expired if run.run_id not in busy_with]
+        tries = [partial(claiming.take_over, claimant=claimant, candidate=run) for run in free]
         tries += [partial(claiming.start, claimant=claimant, candidate=run) for run in orphaned]
         claims = [await self._one(each) for each in tries[:limit]]
         return [claim for claim in claims if claim is not None]
@@ -86,7 +156,7 @@ class SqlRuns(RunStore):
     async def _one(self, unit: Unit[Claim | None]) -> Claim | None:
         """Claim one run; a row that cannot be read does not keep the others waiting."""
         try:
-            return await self._database.write(unit)
+            return await self._database.write(unit, tenant=None)
         except (LookupError, ValueError):
             _LOG.exception("a run cannot be claimed: its rows cannot be read")
             return None
@@ -95,12 +165,13 @@ class SqlRuns(RunStore):
     async def renew(self, leases: Sequence[Lease], *, lease_us: int) -> set[str]:
         if not leases:
             return set()
-        return await self._database.write(partial(claiming.renew, leases=leases, lease_us=lease_us))
+        unit = partial(claiming.renew, leases=leases, lease_us=lease_us)
+        return await self._database.write(unit, tenant=None)
 
     @override
     async def release(self, leases: Sequence[Lease]) -> None:
         if leases:
-            await self._database.write(partial(claiming.release, leases=leases))
+            await self._database.write(partial(claiming.release, leases=leases), tenant=None)
 
     @override
     async def commit(self, lease: Lease, commit: Commit, claimant: Claimant | None) -> Committed:
@@ -109,27 +180,47 @@ class SqlRuns(RunStore):
         async def unit(db: Connection) -> Committed:
             return await committing.commit(db, lease, commit, claimant)
 
-        return await self._database.write(unit)
+        return await self._database.write(unit, tenant=lease.tenant)
+
+    @override
+    async def record(self, told: Sequence[tuple[Lease, Frame]]) -> set[str]:
+        if not told:
+            return set()
+        return await self._database.write(partial(recording.record, told=told), tenant=None)
 
     @override
     async def get(self, tenant: int, run_id: str) -> Run:
-        rows = await self._all(GET_RUN, tenant, run_id)
-        if not rows:
-            raise NotFound("there is no such run")
-        return run_of(rows[0])
+        unit = partial(standing.run_found, tenant=tenant, raw=ids.sought(run_id))
+        return await self._database.read(unit, tenant=tenant)
 
     @override
     async def steps(self, tenant: int, run_id: str) -> list[Step]:
-        return [step_of(row) for row in await self._all(STEPS_OF_RUN, tenant, run_id)]
+        unit = partial(journal.steps, tenant=tenant, run=ids.sought(run_id))
+        return await self._database.read(unit, tenant=tenant)
 
     @override
-    async def frames(self, tenant: int, run_id: str, *, after: int = -1) -> list[Frame]:
-        rows = await self._all(_FRAMES, tenant, run_id, after=after)
+    async def page(self, tenant: int, conversation_id: str, *, after: int = 0, limit: int = 100) -> list[Run]:
+        rows = await self._all(
+            _PAGE, tenant, conversation=ids.sought(conversation_id), after=after, limit=limit
+        )
+        return [run_of(row) for row in rows]
+
+    @override
+    async def waiting(self, tenant: int, *, after: str | None = None, limit: int = 100) -> list[Run]:
+        seen = ids.to_bytes(after) if after else bytes(16)
+        return [run_of(row) for row in await self._all(_WAITING, tenant, after=seen, limit=limit)]
+
+    @override
+    async def frames(self, tenant: int, run_id: str, *, after: int = -1, limit: int = 100) -> list[Frame]:
+        rows = await self._all(
+            recording.FRAMES_AFTER, tenant, run=ids.sought(run_id), after=after, limit=limit
+        )
         return [Frame(first_seq=first, last_seq=last, data=data) for first, last, data in rows]
 
     @override
     async def prune(self, *, before: int, limit: int) -> int:
-        return await self._database.write(partial(pruning.prune, before=before, now=now_us(), limit=limit))
+        unit = partial(pruning.prune, before=before, now=now_us(), limit=limit)
+        return await self._database.write(unit, tenant=None)
 
     def _hold(self, claimant: Claimant | None) -> None:
         if self._sees is not None and claimant is not None:
@@ -139,14 +230,12 @@ class SqlRuns(RunStore):
         """Let the leases of owners that are certain to be dead run out at once."""
         if self._sees is None:
             return
-        for owner in await self._database.read(claiming.owners):
+        for owner in await self._database.read(claiming.owners, tenant=None):
             if self._sees.is_gone(owner):
-                await self._database.write(partial(claiming.void, owner=owner))
+                await self._database.write(partial(claiming.void, owner=owner), tenant=None)
 
-    async def _all(self, statement: Statement, tenant: int, run_id: str, **more: Any) -> Sequence[Row]:
-        params = {"tenant": tenant, "run": ids.sought(run_id), **more}
-
+    async def _all(self, statement: Statement, tenant: int, **more: Any) -> Sequence[Row]:
         async def unit(db: Connection) -> Sequence[Row]:
-            return await db.all(statement, params)
+            return await db.all(statement, {"tenant": tenant, **more})
 
-        return await self._database.read(unit)
+        return await self._database.read(unit, tenant=tenant)

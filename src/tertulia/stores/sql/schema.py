@@ -86,6 +86,8 @@ CONVERSATIONS: Final = _table(
     _may("agent_version", Integer),
     _may("alias", Text),
     _may("user_id", Text),
+    _may("parent_id", Id),
+    _need("base", Integer, server_default=text("0")),
     _may("title", Text),
     _need("head", Integer),
     _need("tokens", BigInteger),
@@ -136,7 +138,7 @@ SEGMENTS: Final = _table(
     _need("source_conversation_id", Id),
     _need("from_number", Integer),
     _need("to_number", Integer),
-    Index("ix_segments_source", "tenant", "source_conversation_id"),
+    Index("ix_segments_source", "tenant", "source_conversation_id", "to_number"),
     key=("tenant", "conversation_id", "i"),
 )
 
@@ -181,6 +183,7 @@ RUNS: Final = _table(
     _need("last_number", Integer),
     _may("successor", Id),
     _need("cancel_requested", SmallInteger),
+    _may("waiting", Text),
     _may("usage", Text),
     _may("error", Text),
     _need("created_at", BigInteger),
@@ -286,6 +289,7 @@ ERASURE: Final[dict[str, str]] = {
     "messages.content": "with the message",
     "runs.options": "with the conversation",
     "runs.input": "when its message is numbered, or with the conversation",
+    "runs.waiting": "with the conversation",
     "runs.error": "holds no content",
     "runs.usage": "holds no content",
     "steps.output": "when the run ends",

@@ -1,30 +1,29 @@
 """The SQLite store: one writer thread that groups commits, one reader thread beside it."""
 
 import asyncio
+import logging
 import sqlite3
-import threading
-from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, Final, Self, TypeAlias, TypeVar
+from typing import Final, Self, TypeVar
 
 from typing_extensions import override
 
-from tertulia.errors import InvalidInput, StoreBusy, StoreError, StoreUnavailable, TertuliaError
-from tertulia.stores.base import StoreOptions
-from tertulia.stores.sql.database import Clash, Database, SeesOwners, Unit
+from tertulia.errors import StoreUnavailable
+from tertulia.stores.base import Health, StoreOptions
+from tertulia.stores.sql.ballast import Ballast
+from tertulia.stores.sql.database import Database, SeesOwners, Unit
 from tertulia.stores.sql.migrate import upgrade_sqlite
 from tertulia.stores.sql.owners import Owners
-from tertulia.stores.sql.statements import Connection, Params, Row, Statement
 from tertulia.stores.sql.store import SqlStore
 from tertulia.stores.sql.urls import path_of
+from tertulia.stores.sql.worker import DISK_FULL, Worker, translated
 
 T = TypeVar("T")
 
-_MAX_GROUP: Final = 256
-_THEIRS: Final = (sqlite3.Error, UnicodeEncodeError, OverflowError)
-_BUSY_CODES: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+OLDEST: Final = (3, 35)
+"""SQLite's version that has all that our statements ask for (RETURNING came last)."""
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 class SQLiteStore(SqlStore):
@@ -35,6 +34,14 @@ class SQLiteStore(SqlStore):
     def from_url(cls, url: str, options: StoreOptions) -> Self:
         return cls(SQLiteDatabase(path_of(url), options))
 
+    @override
+    async def health(self) -> Health:
+        try:
+            await self.database.check_room()
+        except StoreUnavailable as error:
+            return Health(ready=False, detail=str(error))
+        return await super().health()
+
 
 class SQLiteDatabase(Database, SeesOwners):
     """One file, two threads."""
@@ -44,35 +51,57 @@ class SQLiteDatabase(Database, SeesOwners):
     def __init__(self, path: Path, options: StoreOptions) -> None:
         self.path = path
         self._options = options
-        self._writer: _Worker | None = None
-        self._reader: _Worker | None = None
+        self._writer: Worker | None = None
+        self._reader: Worker | None = None
         self._owners: Owners | None = None
+        self._ballast = Ballast(path.with_name(f"{path.name}-ballast"))
 
     @override
     async def open(self) -> None:
-        await asyncio.to_thread(self._prepare)
-        self._writer = _Worker("tertulia-writer", self._connect(), begin="BEGIN IMMEDIATE")
-        self._reader = _Worker("tertulia-reader", self._connect(), begin="BEGIN")
+        refuse_old(sqlite3.sqlite_version_info)
+        writing, reading = await asyncio.to_thread(self._prepare)
+        self._writer = Worker(
+            "tertulia-writer", writing, begin="BEGIN IMMEDIATE", give_room=self._give_up_ballast
+        )
+        self._reader = Worker("tertulia-reader", reading, begin="BEGIN")
+        _LOG.info("SQLite %s keeps %s", sqlite3.sqlite_version, self.path)
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         try:
             upgrade_sqlite(self.path, busy_seconds=self._options.busy_seconds)
             self._owners = Owners(self.path.with_name(f"{self.path.name}-owners"))
         except (sqlite3.Error, OSError) as error:
-            raise _translated(error, self.path) from error
+            raise translated(error, self.path) from error
+        if not self._ballast.make():
+            _LOG.warning("the disk is full: nothing new is taken in until there is room")
+        writing = self._connect()
+        try:
+            return writing, self._connect()
+        except StoreUnavailable:
+            writing.close()
+            raise
 
     def _connect(self) -> sqlite3.Connection:
         try:
             raw = sqlite3.connect(
-                self.path, isolation_level=None, check_same_thread=False, cached_statements=512
+                self.path,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=512,
+                timeout=self._options.busy_seconds,
             )
-            raw.execute(f"PRAGMA busy_timeout = {int(self._options.busy_seconds * 1000)}")
             raw.execute("PRAGMA journal_mode = WAL")
             raw.execute(f"PRAGMA synchronous = {self._options.synchronous}")
             raw.execute("PRAGMA secure_delete = ON")
         except sqlite3.Error as error:
-            raise _translated(error, self.path) from error
+            raise translated(error, self.path) from error
         return raw
+
+    def _give_up_ballast(self) -> bool:
+        had = self._ballast.give_up()
+        if had:
+            _LOG.warning("the disk is full: what is under way is ended, nothing new is taken in")
+        return had
 
     @override
     async def close(self) -> None:
@@ -94,14 +123,23 @@ class SQLiteDatabase(Database, SeesOwners):
         return self._owners is not None and self._owners.is_gone(owner)
 
     @override
-    async def write(self, unit: Unit[T]) -> T:
+    async def check_room(self) -> None:
+        self._open(self._writer)
+        if self._ballast.is_whole():
+            return
+        if not await asyncio.to_thread(self._ballast.make_again):
+            raise StoreUnavailable(DISK_FULL, retry_after=1.0)
+        _LOG.warning("there is room on the disk again")
+
+    @override
+    async def write(self, unit: Unit[T], *, tenant: int | None) -> T:
         return await self._open(self._writer).submit(unit)
 
     @override
-    async def read(self, unit: Unit[T]) -> T:
+    async def read(self, unit: Unit[T], *, tenant: int | None) -> T:
         return await self._open(self._reader).submit(unit)
 
-    def _open(self, worker: "_Worker | None") -> "_Worker":
+    def _open(self, worker: Worker | None) -> Worker:
         if worker is None:
             raise StoreUnavailable("the store is not open")
         return worker
@@ -116,188 +154,11 @@ class SQLiteDatabase(Database, SeesOwners):
         return await self._open(self._writer).pragma(name)
 
 
-@dataclass(slots=True)
-class _Job:
-    unit: Unit[Any]
-    loop: asyncio.AbstractEventLoop
-    future: "asyncio.Future[Any]"
-    result: Any = None
-    error: BaseException | None = None
-
-
-@dataclass(slots=True)
-class _Group:
-    """Jobs that share a transaction, in order."""
-
-    jobs: list[_Job] = field(default_factory=list)
-
-    def fail(self, error: TertuliaError) -> None:
-        for job in self.jobs:
-            job.error = job.error or error
-
-    def deliver(self) -> None:
-        for loop in {job.loop for job in self.jobs}:
-            mine = [job for job in self.jobs if job.loop is loop]
-            try:
-                loop.call_soon_threadsafe(_settle, mine)
-            except RuntimeError:  # the loop was closed: nobody waits any more
-                continue
-
-
-_Command: TypeAlias = "_Job | None"
-
-
-class _Worker:
-    """One thread with one connection; what comes while it commits forms the next group."""
-
-    def __init__(self, name: str, raw: sqlite3.Connection, *, begin: str) -> None:
-        self._raw, self._begin = raw, begin
-        self._connection = _SQLiteConnection(raw)
-        self._queue: SimpleQueue[_Command] = SimpleQueue()
-        self._closed = False
-        self.commits = 0
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
-
-    async def submit(self, unit: Unit[T]) -> T:
-        if self._closed:
-            raise StoreUnavailable("the store is closed")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._queue.put(_Job(unit, loop, future))
-        return await future
-
-    async def pragma(self, name: str) -> object:
-        async def ask(db: Connection) -> object:
-            return self._raw.execute(f"PRAGMA {name}").fetchone()[0]
-
-        return await self.submit(ask)
-
-    def stop(self) -> None:
-        self._closed = True
-        self._queue.put(None)
-        self._thread.join()
-
-    def _work(self) -> None:
-        while True:
-            group, is_last = self._next_group()
-            if group.jobs:
-                self._carry_out(group)
-                group.deliver()
-            if is_last:
-                self._raw.close()
-                self._refuse_the_rest()
-                return
-
-    def _refuse_the_rest(self) -> None:
-        """Answer what was handed in while the last of the work was done."""
-        late = _Group()
-        while not self._queue.empty():
-            if isinstance(command := self._queue.get(), _Job):
-                late.jobs.append(command)
-        late.fail(StoreUnavailable("the store is closed"))
-        late.deliver()
-
-    def _next_group(self) -> tuple[_Group, bool]:
-        group, command = _Group(), self._queue.get()
-        while isinstance(command, _Job):
-            group.jobs.append(command)
-            if len(group.jobs) >= _MAX_GROUP or self._queue.empty():
-                return group, False
-            command = self._queue.get()
-        return group, True
-
-    def _carry_out(self, group: _Group) -> None:
-        try:
-            self._raw.execute(self._begin)
-            for job in group.jobs:
-                self._do(job, is_alone=len(group.jobs) == 1)
-            if self._raw.in_transaction:  # a unit that was alone and failed has ended it
-                self._raw.execute("COMMIT")
-                self.commits += 1
-        except sqlite3.Error as error:
-            if self._raw.in_transaction:
-                self._raw.execute("ROLLBACK")
-            group.fail(_translated(error))
-        except _GroupEnded:
-            group.fail(StoreUnavailable("the transaction was given up by the database"))
-
-    def _do(self, job: _Job, *, is_alone: bool) -> None:
-        """Carry out one unit; what it wrote is undone if it fails, the others' stays."""
-        if not is_alone:
-            self._raw.execute("SAVEPOINT unit")
-        try:
-            job.result = _finished(job.unit(self._connection))
-        except BaseException as error:
-            job.error = _translated(error) if isinstance(error, _THEIRS) else error
-            if not self._raw.in_transaction:
-                raise _GroupEnded from error
-            self._raw.execute("ROLLBACK" if is_alone else "ROLLBACK TO unit")
-        if not is_alone:
-            self._raw.execute("RELEASE unit")
-
-
-class _GroupEnded(Exception):
-    """SQLite has rolled the whole transaction back by itself (full disk, I/O error)."""
-
-
-def _finished(work: Coroutine[Any, Any, T]) -> T:
-    """Run a unit to its end; on this thread nothing in it ever has to wait."""
-    try:
-        work.send(None)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    work.close()
-    raise RuntimeError("a unit of work waited for something other than its connection")
-
-
-def _settle(jobs: Iterable[_Job]) -> None:
-    for job in jobs:
-        if job.future.done():  # its caller was cancelled
-            continue
-        if job.error is not None:
-            job.future.set_exception(job.error)
-        else:
-            job.future.set_result(job.result)
-
-
-class _SQLiteConnection(Connection):
-    """Runs statements at once, on the thread that owns the connection."""
-
-    def __init__(self, raw: sqlite3.Connection) -> None:
-        self._raw = raw
-
-    @override
-    async def all(self, statement: Statement, params: Params) -> Sequence[Row]:
-        return self._raw.execute(statement.sqlite.sql, statement.sqlite.bind(params)).fetchall()
-
-    @override
-    async def one(self, statement: Statement, params: Params) -> Row | None:
-        row: Row | None = self._raw.execute(statement.sqlite.sql, statement.sqlite.bind(params)).fetchone()
-        return row
-
-    @override
-    async def run(self, statement: Statement, params: Params) -> None:
-        self._raw.execute(statement.sqlite.sql, statement.sqlite.bind(params))
-
-    @override
-    async def together(self, work: Sequence[tuple[Statement, Params]]) -> None:
-        for statement, params in work:
-            self._raw.execute(statement.sqlite.sql, statement.sqlite.bind(params))
-
-
-def _translated(error: Exception, path: Path | None = None) -> StoreError | InvalidInput:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    where = f" {path}" if path else ""
-    if isinstance(error, (UnicodeEncodeError, OverflowError)):
-        return InvalidInput("the database cannot keep this: a character, or a number, that it has not")
-    if isinstance(error, sqlite3.IntegrityError):
-        return Clash(str(error))
-    if code in _BUSY_CODES:
-        return StoreBusy("another process is writing to the database; ask again", retry_after=1.0)
-    if code == sqlite3.SQLITE_FULL:
-        return StoreUnavailable("the disk is full; free some space and ask again")
-    if isinstance(error, OSError):
-        return StoreUnavailable(f"the database{where} cannot be opened: {error.strerror}")
-    return StoreUnavailable(f"the database{where} cannot be used: {error}")
+def refuse_old(version: tuple[int, ...]) -> None:
+    """Raise ``StoreUnavailable`` for a SQLite that lacks what we need."""
+    if version < OLDEST:
+        found, oldest = (".".join(map(str, each)) for each in (version, OLDEST))
+        raise StoreUnavailable(
+            f"SQLite {found} is too old, {oldest} or newer is needed: "
+            "use a Python that was built with a newer one"
+        )

@@ -6,11 +6,11 @@ from typing import Any, Final
 from sqlalchemy import bindparam, func, literal_column, select
 
 from tertulia import ids
-from tertulia.conversations import Conversation, Lease, NewConversation, RunStatus
+from tertulia.conversations import Conversation, Lease, NewConversation, Run, RunStatus, Stop
 from tertulia.errors import NotFound, SessionMismatch
 from tertulia.messages import now_us
 from tertulia.stores.rules import Standing
-from tertulia.stores.sql.rows import CONVERSATION_COLUMNS, conversation_of
+from tertulia.stores.sql.rows import CONVERSATION_COLUMNS, RUN_COLUMNS, conversation_of, run_of
 from tertulia.stores.sql.schema import AGENTS, ALIASES, CONVERSATIONS, RUNS
 from tertulia.stores.sql.statements import Connection, LeaseClock, Row, Statement, inserting_once
 
@@ -33,7 +33,9 @@ _BOTH: Final = (
         RUNS.c.status,
         RUNS.c.epoch,
         RUNS.c.attempt,
+        RUNS.c.input_number,
         RUNS.c.last_number,
+        RUNS.c.cancel_requested,
         RUNS.c.owner,
         (func.coalesce(RUNS.c.lease_until, literal_column("0")) < LeaseClock()).label("expired"),
     )
@@ -51,6 +53,9 @@ _TRY_LOCK: Final = Statement(_LOCKED.with_for_update(of=CONVERSATIONS, skip_lock
 _LOCK_BOTH: Final = Statement(_BOTH.with_for_update(of=(CONVERSATIONS, RUNS)))
 _TRY_LOCK_BOTH: Final = Statement(_BOTH.with_for_update(of=(CONVERSATIONS, RUNS), skip_locked=True))
 _GET: Final = Statement(select(*CONVERSATION_COLUMNS).where(*_KEY))
+GET_RUN: Final = Statement(
+    select(*RUN_COLUMNS).where(RUNS.c.tenant == bindparam("tenant"), RUNS.c.id == bindparam("run"))
+)
 _RESOLVE: Final = Statement(
     select(ALIASES.c.id).where(ALIASES.c.tenant == bindparam("tenant"), ALIASES.c.alias == bindparam("alias"))
 )
@@ -107,7 +112,9 @@ class Underway:
     status: RunStatus
     epoch: int
     attempt: int
+    input_number: int
     last_number: int
+    stop: Stop
     owner: str | None
     is_expired: bool
     """Whether its lease has run out."""
@@ -126,16 +133,37 @@ async def underway(db: Connection, lease: Lease, *, wait: bool = True) -> Underw
     )
     if row is None:
         return None
-    status, epoch, attempt, last_number, owner, is_expired = row[_RUN:_ALL]
+    status, epoch, attempt, input_number, last_number, stop, owner, is_expired = row[_RUN:_ALL]
     return Underway(
         held=_held(row),
         status=RunStatus(status),
         epoch=epoch,
         attempt=attempt,
+        input_number=input_number,
         last_number=last_number,
+        stop=Stop(stop),
         owner=None if owner is None else ids.from_bytes(ids.OWNER, owner),
         is_expired=bool(is_expired),
     )
+
+
+async def run_found(db: Connection, tenant: int, raw: bytes) -> Run:
+    """Return a run, not locked; raises ``NotFound``."""
+    row = await db.one(GET_RUN, {"tenant": tenant, "run": raw})
+    if row is None:
+        raise NotFound("there is no such run")
+    return run_of(row)
+
+
+async def run_locked(db: Connection, tenant: int, run_id: str) -> tuple[Held, Run]:
+    """Lock a run and before it its conversation; return both as they stand. Raises ``NotFound``."""
+    raw = ids.sought(run_id)
+    seen = await run_found(db, tenant, raw)
+    place = Lease(tenant=tenant, run_id=seen.id, conversation_id=seen.conversation_id, epoch=0, owner="")
+    found = await underway(db, place)
+    if found is None:
+        raise NotFound("there is no such run")
+    return found.held, await run_found(db, tenant, raw)  # again, now that nobody else can change it
 
 
 def _held(row: Row) -> Held:
@@ -211,6 +239,8 @@ def _params(tenant: int, new: NewConversation, raw: bytes) -> dict[str, Any]:
         "agent_version": new.agent_version,
         "alias": new.alias,
         "user_id": new.user_id,
+        "parent_id": None,
+        "base": 0,
         "title": None,
         "head": 0,
         "tokens": 0,

@@ -1,22 +1,26 @@
 """Core statements, compiled once for each database and then run without SQLAlchemy."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Executable, Table, bindparam
+from sqlalchemy import CTE, Column, ColumnElement, Executable, Table, bindparam, column, values
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import BigInteger
+from sqlalchemy.types import BigInteger, TypeEngine
 
 from tertulia.registry import load
 
 Params: TypeAlias = Mapping[str, Any]
 Row: TypeAlias = Sequence[Any]
+Excluded: TypeAlias = Mapping[str, ColumnElement[Any]]
+"""The columns of a row that was to be inserted and whose key is there."""
+
+T = TypeVar("T")
 
 _PLACE: Final = re.compile(r"\$(\d+)")
 
@@ -61,14 +65,33 @@ class Statement:
         return self._clause if isinstance(self._clause, Executable) else self._clause(dialect)
 
 
-def inserting_once(table: Table, *returning: Column[Any]) -> Statement:
-    """Return the statement that inserts a row unless its key is there: then it returns no row either."""
+def inserting_once(table: Table, *returning: Column[Any], **fixed: Any) -> Statement:
+    """Return the statement that inserts a row unless its key is there: then it returns no row either.
+
+    A column that is not given a literal is a parameter.
+    """
 
     def make(dialect: str) -> Executable:
         insert = load(f"sqlalchemy.dialects.{dialect}:insert")
-        values: dict[str, Any] = {column.name: bindparam(column.name) for column in table.c}
+        values = {column.name: fixed.get(column.name, bindparam(column.name)) for column in table.c}
         clause: Executable = insert(table).values(values).on_conflict_do_nothing()
         return clause.returning(*returning) if returning else clause  # type: ignore[attr-defined]  # an Insert
+
+    return Statement(make)
+
+
+def replacing(table: Table, when: Callable[[Excluded], ColumnElement[bool]]) -> Statement:
+    """Return the statement that inserts a row, or puts it in place of the one of its key where it may."""
+
+    def make(dialect: str) -> Executable:
+        insert = load(f"sqlalchemy.dialects.{dialect}:insert")
+        clause = insert(table).values({column.name: bindparam(column.name) for column in table.c})
+        keys = [column.name for column in table.primary_key]
+        changed = {name: value for name, value in clause.excluded.items() if name not in keys}
+        made: Executable = clause.on_conflict_do_update(
+            index_elements=keys, set_=changed, where=when(clause.excluded)
+        )
+        return made
 
     return Statement(make)
 
@@ -152,6 +175,12 @@ def _postgresql_clock(*_: object, **__: object) -> str:
 _SIZES: Final = (1, 8, 64)
 
 
+def chunks(many: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cut a sequence into pieces for which one statement has room."""
+    for start in range(0, len(many), _SIZES[-1]):
+        yield many[start : start + _SIZES[-1]]
+
+
 def places(count: int, *, prefix: str) -> list[ColumnElement[Any]]:
     """Return parameters for a list of up to ``count`` values: ``prefix0``, ``prefix1`` …"""
     return [bindparam(f"{prefix}{i}") for i in range(count)]
@@ -169,3 +198,15 @@ def listed(values: Sequence[Any], *, prefix: str, size: int) -> dict[str, Any]:
     """Return the parameters of :func:`places`, filled up with the last value."""
     padded = [*values, *[values[-1]] * (size - len(values))]
     return {f"{prefix}{i}": value for i, value in enumerate(padded)}
+
+
+def table_of(name: str, columns: Mapping[str, TypeEngine[Any]], *, size: int) -> CTE:
+    """Return a table whose rows are parameters: of the first ``column0``, ``column1`` …"""
+    rows = [tuple(bindparam(f"{each}{i}", type_=kind) for each, kind in columns.items()) for i in range(size)]
+    return values(*[column(each, kind) for each, kind in columns.items()], name=name).data(rows).cte(name)
+
+
+def spread(rows: Sequence[Params], *, size: int, filler: Params) -> dict[str, Any]:
+    """Return the parameters of :func:`table_of`, filled up with a row that means nothing."""
+    padded = [*rows, *[filler] * (size - len(rows))]
+    return {f"{name}{i}": value for i, row in enumerate(padded) for name, value in row.items()}

@@ -7,6 +7,7 @@ from tertulia.stores.base import Health, Store
 from tertulia.stores.sql.agents import SqlAgents
 from tertulia.stores.sql.conversations import SqlConversations
 from tertulia.stores.sql.database import Database
+from tertulia.stores.sql.jobs import SqlJobs
 from tertulia.stores.sql.migrate import HEAD, refuse_unknown, revision_on
 from tertulia.stores.sql.runs import SqlRuns
 
@@ -19,6 +20,7 @@ class SqlStore(Store):
         self._agents = SqlAgents(database)
         self._conversations = SqlConversations(database)
         self._runs = SqlRuns(database)
+        self._jobs = SqlJobs(database)
 
     @property
     @override
@@ -35,6 +37,11 @@ class SqlStore(Store):
     def runs(self) -> SqlRuns:
         return self._runs
 
+    @property
+    @override
+    def jobs(self) -> SqlJobs:
+        return self._jobs
+
     @override
     async def open(self) -> None:
         await self.database.open()
@@ -46,7 +53,7 @@ class SqlStore(Store):
     @override
     async def health(self) -> Health:
         try:
-            found = await self.database.read(revision_on)
+            found = await self.database.read(revision_on, tenant=None)
             refuse_unknown(found)
         except TertuliaError as error:
             return Health(ready=False, detail=str(error))

@@ -7,13 +7,24 @@ import pytest
 ROOMS: Final = (
     "accepting",
     "agents",
+    "branch_requests",
+    "branching",
     "committing",
     "content",
     "conversations",
     "isolation",
+    "jobs",
+    "journaling",
     "leasing",
+    "listing",
+    "marking",
+    "once",
     "opening",
+    "recording",
     "repeating",
+    "rolling_back",
+    "stopping",
+    "waiting",
 )
 
 # Before they are imported, so that their failures show what was compared.

@@ -19,7 +19,6 @@ from tertulia.testing.builders import (
     a_claimant,
     a_claimed_run,
     a_conversation,
-    a_digest,
     a_finish,
     a_queued_run,
     a_step,
@@ -103,58 +102,6 @@ class CommitContract:
         await store.runs.commit(claim.lease, a_finish("answer"), None)
 
         assert (await store.runs.get(TENANT, claim.run.id)).usage == usage
-
-    async def test_steps_are_journaled_in_order(self, store: Store) -> None:
-        claim = await a_claimed_run(store, a_submission(await a_conversation(store)))
-        steps = [a_step(f"turn/1/model/{i}") for i in range(1, 13)]
-
-        await store.runs.commit(claim.lease, Commit(steps=tuple(steps[:5])), None)
-        for step in steps[5:]:
-            await store.runs.commit(claim.lease, Commit(steps=(step,)), None)
-
-        assert await store.runs.steps(TENANT, claim.run.id) == steps
-
-    async def test_journaled_step_is_never_replaced(self, store: Store) -> None:
-        claim = await a_claimed_run(store, a_submission(await a_conversation(store)))
-        first = a_step(output='"first"')
-
-        await store.runs.commit(claim.lease, Commit(steps=(first,)), None)
-        await store.runs.commit(
-            claim.lease,
-            Commit(steps=(replace(first, output='"second"', identity=a_digest("x")), a_step("other"))),
-            None,
-        )
-
-        assert [s.output for s in await store.runs.steps(TENANT, claim.run.id)] == [
-            first.output,
-            a_step().output,
-        ]
-        assert (await store.runs.steps(TENANT, claim.run.id))[0] == first
-
-    async def test_what_steps_brought_is_forgotten_at_the_end(self, store: Store) -> None:
-        claim = await a_claimed_run(store, a_submission(await a_conversation(store)))
-        early, late = a_step("turn/1/model/1"), a_step("turn/1/model/2")
-        await store.runs.commit(claim.lease, Commit(steps=(early,)), None)
-
-        await store.runs.commit(claim.lease, replace(a_finish("answer"), steps=(late,)), None)
-
-        kept = await store.runs.steps(TENANT, claim.run.id)
-        assert kept == [replace(early, output=""), replace(late, output="")]
-
-    async def test_frames_are_read_in_order_from_any_point(self, store: Store) -> None:
-        claim = await a_claimed_run(store, a_submission(await a_conversation(store)))
-        frames = [
-            Frame(first_seq=0, last_seq=2, data='["a","b","c"]'),
-            Frame(first_seq=3, last_seq=3, data='["d"]'),
-            Frame(first_seq=2**20, last_seq=2**20 + 9, data='["ü"]'),
-        ]
-
-        await store.runs.commit(claim.lease, Commit(frames=tuple(frames[:2])), None)
-        await store.runs.commit(claim.lease, replace(a_finish("answer"), frames=(frames[2],)), None)
-
-        for after, expected in ((-1, frames), (1, frames), (2, frames[1:]), (3, frames[2:]), (2**20 + 9, [])):
-            assert await store.runs.frames(TENANT, claim.run.id, after=after) == expected
-        assert await store.runs.frames(TENANT, claim.run.id) == frames
 
     @pytest.mark.parametrize("ending", [COMPLETED, FAILED, CANCELLED])
     async def test_run_ends_as_it_is_told(self, store: Store, ending: Ending) -> None:
@@ -326,10 +273,6 @@ class CommitContract:
         assert (committed.head, committed.next) == (1, None)
         assert await store.runs.get(TENANT, claim.run.id) == claim.run
         assert await store.conversations.get(TENANT, claim.conversation.id) == claim.conversation
-
-    async def test_unknown_run_has_no_steps_and_no_frames(self, store: Store) -> None:
-        assert await store.runs.steps(TENANT, new_id(RUN)) == []
-        assert await store.runs.frames(TENANT, new_id(RUN)) == []
 
 
 async def _refused(store: Store, lease: Lease) -> None:

@@ -4,26 +4,33 @@ from dataclasses import replace
 
 import pytest
 
-from tertulia.conversations import DEFAULT_TENANT, Claim, Commit
+from tertulia.conversations import DEFAULT_TENANT, Claim, Commit, Stop
 from tertulia.definitions import Agent
 from tertulia.errors import LeaseLost, NotFound
 from tertulia.ids import RUN, new_id
+from tertulia.messages import Flag
 from tertulia.stores.base import Store
 from tertulia.testing.builders import (
     FAILED,
     HOUR_US,
+    a_branch,
     a_claimant,
     a_claimed_run,
     a_conversation,
+    a_decision,
     a_definition,
     a_failed_run,
     a_finish,
+    a_frame,
     a_new_conversation,
     a_queued_run,
     a_step,
     a_submission,
+    a_waiting_run,
+    all_kept,
     all_texts,
     an_agent,
+    an_exchange,
 )
 
 OURS = DEFAULT_TENANT
@@ -129,6 +136,65 @@ class IsolationContract:
         assert await store.runs.claim(a_claimant(), limit=9) == []
         assert await store.runs.get(OURS, claim.run.id) == claim.run
         assert await all_texts(store, claim.conversation) == ["hello"]
+
+    async def test_runs_of_others_are_not_stopped_listed_or_decided_about(self, store: Store) -> None:
+        ours, _ = await _an_agent_each(store)
+        claim = await a_waiting_run(store, a_submission(await a_conversation(store, ours)))
+        run_id = claim.run.id
+
+        for asked in (
+            store.runs.stop(THEIRS, run_id, Stop.CANCEL, a_claimant()),
+            store.runs.decide(THEIRS, run_id, a_decision(), a_claimant()),
+        ):
+            with pytest.raises(NotFound):
+                await asked
+        assert await store.runs.waiting(THEIRS) == []
+        assert await store.runs.page(THEIRS, claim.conversation.id) == []
+
+        assert [run.id for run in await store.runs.waiting(OURS)] == [run_id]
+
+    async def test_events_of_others_are_not_recorded(self, store: Store) -> None:
+        claim = await _our_run(store)
+        await store.runs.stop(OURS, claim.run.id, Stop.CANCEL, None)
+        stolen = replace(claim.lease, tenant=THEIRS)
+
+        assert await store.runs.record([(stolen, a_frame()), (claim.lease, a_frame(1))]) == {claim.run.id}
+
+        assert await store.runs.asked([stolen]) == {}
+        assert await store.runs.frames(OURS, claim.run.id) == [a_frame(1)]
+
+    async def test_events_of_many_tenants_are_recorded_at_once(self, store: Store) -> None:
+        claims = [
+            await a_claimed_run(store, a_submission(await a_conversation(store, agent)))
+            for agent in await _an_agent_each(store)
+        ]
+        await store.runs.stop(THEIRS, claims[1].run.id, Stop.KEEP, None)
+
+        stored = await store.runs.record([(claim.lease, a_frame()) for claim in claims])
+
+        assert stored == {claim.run.id for claim in claims}
+        for claim in claims:
+            assert await store.runs.frames(claim.run.tenant, claim.run.id) == [a_frame()]
+        assert await store.runs.asked([c.lease for c in claims]) == {claims[1].run.id: Stop.KEEP}
+
+    async def test_conversations_of_others_are_neither_branched_nor_marked(self, store: Store) -> None:
+        ours, _ = await _an_agent_each(store)
+        source = await a_conversation(store, ours, alias="mine")
+        await an_exchange(store, source)
+        before = await all_kept(store, source)
+        branch = a_branch(source, at=1)
+
+        for asked in (
+            store.conversations.fork(THEIRS, branch),
+            store.conversations.fork(THEIRS, replace(branch, source="mine")),
+            store.conversations.mark(THEIRS, source.id, [1], Flag.DELETED),
+            store.runs.accept(replace(a_submission(branch), tenant=THEIRS), a_claimant()),
+        ):
+            with pytest.raises(NotFound):
+                await asked
+
+        assert await all_kept(store, source) == before
+        assert len(await store.conversations.page(OURS, ours.id)) == 1
 
     async def test_keys_of_tenants_do_not_clash(self, store: Store) -> None:
         ours, theirs = await _an_agent_each(store)

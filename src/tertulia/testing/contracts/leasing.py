@@ -9,6 +9,7 @@ from tertulia.conversations import DEFAULT_TENANT, Claim, Commit, RunStatus
 from tertulia.errors import LeaseLost
 from tertulia.ids import OWNER, RUN, new_id
 from tertulia.stores.base import Store
+from tertulia.stores.rules import SUSPECT_ATTEMPTS
 from tertulia.testing.builders import (
     HOUR_US,
     OVER_AT_ONCE,
@@ -75,21 +76,75 @@ class LeaseContract:
         gone = a_claimant(lease_us=OVER_AT_ONCE)
 
         attempts = []
-        for commit in (
-            None,
-            None,
-            Commit(steps=(a_step(),)),
-            None,
-            Commit(messages=(an_answer(),)),
-            Commit(),
-        ):
+        for commit in (None, Commit(steps=(a_step(),)), None, Commit(messages=(an_answer(),)), Commit()):
             if commit is not None:
                 await store.runs.commit(claim.lease, commit, None)
             [claim] = await store.runs.claim(gone, limit=9)
             attempts.append(claim.run.attempt)
 
-        assert attempts == [2, 3, 1, 2, 1, 2]
-        assert claim.run.epoch == 7
+        assert attempts == [2, 1, 2, 1, 2]
+        assert claim.run.epoch == 6
+
+    async def test_run_that_may_end_its_processes_is_looked_for_alone(self, store: Store) -> None:
+        suspect, innocent = await _an_abandoned_run(store), await _an_abandoned_run(store)
+        gone = a_claimant(lease_us=OVER_AT_ONCE)
+        [first, second] = await store.runs.claim(gone, limit=9)
+        for claim in (first, second):
+            if claim.run.id == innocent.run.id:
+                await store.runs.commit(claim.lease, Commit(steps=(a_step(),)), None)
+        queued = await a_queued_run(store, a_submission(await a_conversation(store)))
+
+        alone = await store.runs.claim(gone, limit=9, suspects=True)
+        again = await store.runs.claim(gone, limit=9, suspects=True)
+        others = await store.runs.claim(gone, limit=9)
+
+        assert [(c.run.id, c.run.attempt) for c in alone + again] == [
+            (suspect.run.id, 3),
+            (suspect.run.id, 4),
+        ]
+        assert {c.run.id for c in others} == {innocent.run.id, queued.run.id}
+
+    @pytest.mark.parametrize("suspects", [False, True])
+    async def test_suspect_that_is_held_is_left_alone(self, store: Store, suspects: bool) -> None:
+        await _an_abandoned_run(store)
+        [claim] = await store.runs.claim(a_claimant(), limit=9)
+
+        assert claim.run.attempt == SUSPECT_ATTEMPTS
+        assert await store.runs.claim(a_claimant(), limit=9, suspects=suspects) == []
+
+    async def test_suspects_go_to_those_who_can_carry_them_out(self, store: Store) -> None:
+        old = await _an_abandoned_run(store, performer="rare")
+        gone = a_claimant(lease_us=OVER_AT_ONCE, performers=("rare",))
+        await store.runs.claim(gone, limit=9)
+
+        assert await store.runs.claim(a_claimant(), limit=9, suspects=True) == []
+        assert await store.runs.claim(gone, limit=0, suspects=True) == []
+        [claim] = await store.runs.claim(gone, limit=1, suspects=True)
+
+        assert claim.run.id == old.run.id
+
+    async def test_suspect_holds_its_conversation(self, store: Store) -> None:
+        old = await _an_abandoned_run(store)
+        await a_queued_run(store, a_submission(old.conversation))
+        await store.runs.claim(a_claimant(lease_us=OVER_AT_ONCE), limit=9)
+
+        assert await store.runs.claim(a_claimant(), limit=9) == []
+
+    async def test_suspect_that_is_given_back_is_one_no_more(self, store: Store) -> None:
+        old = await _an_abandoned_run(store)
+        [claim] = await store.runs.claim(a_claimant(), limit=9)
+
+        await store.runs.release([claim.lease])
+        [again] = await store.runs.claim(a_claimant(), limit=9)
+
+        assert (again.run.id, again.run.attempt) == (old.run.id, 2)
+
+    async def test_runs_that_one_carries_out_still_are_not_taken_from_oneself(self, store: Store) -> None:
+        busy, lost = await _an_abandoned_run(store), await _an_abandoned_run(store)
+
+        [claim] = await store.runs.claim(a_claimant(), limit=9, busy_with={busy.run.id})
+
+        assert claim.run.id == lost.run.id
 
     async def test_growing_journal_sets_attempts_back_at_once(self, store: Store) -> None:
         claim = await _an_abandoned_run(store)

@@ -25,6 +25,9 @@ _LOCK: Final = 7_237_115
 """Number of the PostgreSQL lock under which one process migrates at a time."""
 _CONNECT_SECONDS: Final = 10.0
 
+SEE_EVERYONE: Final = text("SELECT set_config('tertulia.tenant', '*', true)")
+"""Until the transaction ends: without it the policies show a migration no rows to change, owner or not."""
+
 
 def configuration(connection: Connection | None = None) -> Config:
     """Return alembic's configuration; no file of the user's is involved."""
@@ -79,6 +82,7 @@ async def _upgrade(dsn: str) -> None:
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            await connection.execute(SEE_EVERYONE)
             await connection.run_sync(_migrate)
     finally:
         await engine.dispose()

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from tertulia.llms.scripted import ScriptedLLM
     from tertulia.testing.crashing import crash_at
     from tertulia.testing.fake_openai import FakeOpenAI
+    from tertulia.testing.hints_contract import HintsContract
     from tertulia.testing.history import check
     from tertulia.testing.llm_contract import LLMContract
     from tertulia.testing.reading import read_history
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "POINTS",
     "FakeOpenAI",
+    "HintsContract",
     "LLMContract",
     "ScriptedLLM",
     "StoreContract",
@@ -30,6 +32,7 @@ __getattr__ = lazily(
     {
         "POINTS": "tertulia.engine.probe:POINTS",
         "FakeOpenAI": "tertulia.testing.fake_openai:FakeOpenAI",
+        "HintsContract": "tertulia.testing.hints_contract:HintsContract",
         "LLMContract": "tertulia.testing.llm_contract:LLMContract",
         "ScriptedLLM": "tertulia.llms.scripted:ScriptedLLM",
         "StoreContract": "tertulia.testing.store_contract:StoreContract",

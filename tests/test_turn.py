@@ -115,7 +115,7 @@ async def test_answer_without_the_shape_is_mended_and_only_the_mended_one_is_kep
 
         assert await kitchen.texts() == ["How many?", '{"n":3}']
         assert [m["content"] for m in kitchen.llm.prompts[2]][-4::2] == ["three", '{"n": "three"}']
-        assert sum(isinstance(event, StepRestarted) for event in events) == 2
+        assert sum(isinstance(event, StepRestarted) for event in events) == 3
         finished = events[-1]
         assert isinstance(finished, RunFinished)
         assert finished.usage.model_calls == 3

@@ -4,6 +4,7 @@ from typing import Final
 
 from tertulia.agent import PERFORMER, AgentPerformer
 from tertulia.engine import Probe, unobserved
+from tertulia.hints import open_hints
 from tertulia.llms import LLMOptions, Notify
 from tertulia.llms.models import Models
 from tertulia.llms.options import keep_quiet
@@ -31,12 +32,20 @@ class App:
             call_seconds=settings.model_timeout_seconds,
         )
         self.runtime = Runtime(
-            self.store, {PERFORMER: agents}, lease_seconds=settings.lease_seconds, probe=probe
+            self.store,
+            {PERFORMER: agents},
+            hints=open_hints(settings.hints_url or settings.database_url),
+            lease_seconds=settings.lease_seconds,
+            probe=probe,
         )
 
     async def start(self) -> None:
         """Open the store and begin to work; raises what opening it raises."""
         await self.runtime.start()
+
+    def drain(self) -> None:
+        """Begin to take leave: be ready for nothing new, and send elsewhere who can go on elsewhere."""
+        self.runtime.drain(grace_seconds=self.settings.shutdown_seconds)
 
     async def stop(self) -> None:
         """Hand over what is under way, and let go of everything.
@@ -48,6 +57,8 @@ class App:
 
     async def health(self) -> Health:
         """Say whether the service can do its work; never raises."""
+        if self.runtime.is_draining:
+            return Health(ready=False, detail="this server is about to stop; ask another one")
         return await self.store.health()
 
     def check_model(self, name: str | None) -> None:

@@ -1,6 +1,6 @@
 """What a program and the service both need: a store, an engine on it, and a way to say something."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
@@ -8,10 +8,21 @@ from typing import Final
 import orjson
 
 from tertulia import ids
-from tertulia.conversations import DEFAULT_TENANT, Multitask, NewConversation, Submission
+from tertulia.conversations import (
+    DEFAULT_TENANT,
+    Branch,
+    Conversation,
+    Multitask,
+    NewConversation,
+    Once,
+    Run,
+    Submission,
+)
 from tertulia.definitions import ModelSettings
-from tertulia.engine import Engine, Performer, Probe, Ticket, unobserved
+from tertulia.engine import Decision, Engine, Performer, Probe, Ticket, Worker, unobserved
 from tertulia.errors import InvalidInput
+from tertulia.events import Numbered
+from tertulia.hints import Hints
 from tertulia.memory.history import tokens_of
 from tertulia.messages import check_text, text_content
 from tertulia.stores import Store
@@ -45,6 +56,7 @@ class RunOptions:
 
 
 _NO_OPTIONS: Final = RunOptions()
+_PAGE: Final = 200
 
 
 class Runtime:
@@ -55,12 +67,21 @@ class Runtime:
         store: Store,
         performers: Mapping[str, Performer],
         *,
+        workers: Mapping[str, Worker] | None = None,
+        hints: Hints | None = None,
         lease_seconds: float = 10.0,
         probe: Probe = unobserved,
     ) -> None:
         self.store = store
         self._performer = next(iter(performers))
-        self.engine = Engine(store, performers=performers, lease_seconds=lease_seconds, probe=probe)
+        self.engine = Engine(
+            store,
+            performers=performers,
+            workers=workers,
+            hints=hints,
+            lease_seconds=lease_seconds,
+            probe=probe,
+        )
 
     async def start(self) -> None:
         """Open the store and begin to work; raises what opening it raises."""
@@ -72,11 +93,20 @@ class Runtime:
         await self.engine.stop(grace_seconds=grace_seconds)
         await self.store.close()
 
+    def drain(self, *, grace_seconds: float = 0.0) -> None:
+        """Begin to take leave, as :meth:`Engine.drain` does."""
+        self.engine.drain(grace_seconds=grace_seconds)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether this process is about to end and takes nothing new."""
+        return self.engine.is_draining
+
     async def submit(
         self,
         text: str,
         *,
-        conversation: str | NewConversation,
+        conversation: str | NewConversation | Branch,
         tenant: int = DEFAULT_TENANT,
         performer: str | None = None,
         options: RunOptions = _NO_OPTIONS,
@@ -89,7 +119,8 @@ class Runtime:
         check_text(text, what="the message")
         if not text.strip():
             raise InvalidInput("the message is empty; say something")
-        _check_key(options.idempotency_key)
+        if options.idempotency_key is not None:
+            check_key(options.idempotency_key)
         kept = options.kept()
         submission = Submission(
             tenant=tenant,
@@ -103,12 +134,88 @@ class Runtime:
             multitask=options.multitask,
             expected_head=options.expected_head,
             key=options.idempotency_key,
-            request_hash=_digest(text, kept) if options.idempotency_key else b"",
+            request_hash=_digest(text, kept, conversation) if options.idempotency_key else b"",
         )
         return await self.engine.submit(submission)
 
+    async def branch(
+        self,
+        conversation: str,
+        at: int | None = None,
+        *,
+        tenant: int = DEFAULT_TENANT,
+        alias: str | None = None,
+        is_hidden: bool = False,
+    ) -> Branch:
+        """Return a branch to be made of a conversation, after message ``at`` or else its newest.
 
-def _checked(conversation: str | NewConversation) -> str | NewConversation:
+        It can be said something in (:meth:`submit`) or made as it is (:meth:`fork`). Raises
+        ``NotFound``, and :class:`~tertulia.errors.InvalidInput` if there is no such message.
+        """
+        source = await self.store.conversations.get(tenant, conversation)
+        at = source.head if at is None else at
+        if not 0 <= at <= source.head:
+            raise InvalidInput(f"a branch begins after message 0 to {source.head}: there are no others")
+        if alias is not None:
+            check_alias(alias)
+        return Branch(
+            source=source.id,
+            at=at,
+            tokens=source.tokens - await self._tokens_after(source, at),
+            id=ids.new_id(ids.CONVERSATION),
+            alias=alias,
+            is_hidden=is_hidden,
+        )
+
+    async def fork(
+        self,
+        conversation: str,
+        *,
+        at: int | None = None,
+        tenant: int = DEFAULT_TENANT,
+        alias: str | None = None,
+        once: Once | None = None,
+    ) -> Conversation:
+        """Make a branch of a conversation; raises as :meth:`branch` and :meth:`ConversationStore.fork`."""
+        branch = await self.branch(conversation, at, tenant=tenant, alias=alias)
+        return await self.store.conversations.fork(tenant, branch, once=once)
+
+    async def retry(self, run_id: str, *, tenant: int = DEFAULT_TENANT, once: Once | None = None) -> Ticket:
+        """Begin a new run on the message of a failed one, as :meth:`Engine.retry` does."""
+        return await self.engine.retry(tenant, run_id, once=once)
+
+    async def cancel(self, run_id: str, *, tenant: int = DEFAULT_TENANT, keep_partial: bool = False) -> Run:
+        """Have a run end as cancelled, as :meth:`Engine.cancel` does."""
+        return await self.engine.cancel(tenant, run_id, keep_partial=keep_partial)
+
+    async def decide(
+        self, run_id: str, *, verdict: str, value: object = None, tenant: int = DEFAULT_TENANT
+    ) -> Ticket:
+        """Let a waiting run go on, as :meth:`Engine.decide` does."""
+        return await self.engine.decide(tenant, run_id, Decision(verdict=verdict, value=value))
+
+    async def follow(
+        self, run_id: str, *, tenant: int = DEFAULT_TENANT, after: int = -1
+    ) -> AsyncGenerator[Numbered, None]:
+        """Return the events of a run, wherever it is carried out, as :meth:`Engine.follow` does."""
+        return await self.engine.follow(tenant, run_id, after=after)
+
+    async def _tokens_after(self, conversation: Conversation, at: int) -> int:
+        """Return the estimated tokens of the messages after a number."""
+        total = 0
+        while at < conversation.head:
+            limit = min(_PAGE, conversation.head - at)
+            page = await self.store.conversations.messages(
+                conversation.tenant, conversation.id, after=at, limit=limit
+            )
+            if not page:
+                break
+            total += sum(tokens_of(message.text) for message in page)
+            at = page[-1].number
+        return total
+
+
+def _checked(conversation: str | NewConversation | Branch) -> str | NewConversation | Branch:
     if isinstance(conversation, NewConversation) and conversation.alias is not None:
         check_alias(conversation.alias)
     return conversation
@@ -123,11 +230,19 @@ def check_alias(alias: str) -> str:
     return alias
 
 
-def _check_key(key: str | None) -> None:
-    if key is not None and (not key or len(key) > MAX_KEY or not key.isprintable()):
+def check_key(key: str) -> str:
+    """Return an Idempotency-Key that is one; raises ``InvalidInput`` otherwise."""
+    if not key or len(key) > MAX_KEY or not key.isprintable():
         raise InvalidInput(f"an Idempotency-Key must be 1 to {MAX_KEY} printable characters")
+    return key
 
 
-def _digest(text: str, kept: Mapping[str, object]) -> bytes:
-    """Return what must be equal in two requests with one key; the conversation is the key's scope."""
-    return sha256(orjson.dumps([text, kept], option=orjson.OPT_SORT_KEYS)).digest()
+def _digest(text: str, kept: Mapping[str, object], conversation: str | NewConversation | Branch) -> bytes:
+    """Return what must be equal in two requests with one key; the conversation is the key's scope.
+
+    Whether the answer is followed while it is spoken makes no other request of it.
+    """
+    asked: list[object] = [text, {name: value for name, value in kept.items() if name != "deltas"}]
+    if isinstance(conversation, Branch):
+        asked.append(conversation.at)
+    return sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()

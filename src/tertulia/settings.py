@@ -33,7 +33,7 @@ class Settings(BaseModel):
     """All settings of an installation; for :func:`load_settings` each is a variable of the same name."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True, hide_input_in_errors=True)
-    secrets: ClassVar[tuple[str, ...]] = ("database_url",)
+    secrets: ClassVar[tuple[str, ...]] = ("database_url", "hints_url")
 
     host: str = "127.0.0.1"
     """Address to listen on. Without authentication only a loopback address is accepted."""
@@ -47,6 +47,8 @@ class Settings(BaseModel):
     """Directory for what the installation keeps on disk."""
     database_url: str = ""
     """``sqlite:///…``, ``postgresql://…`` or ``memory://``; default: ``tertulia.db`` in ``data_dir``."""
+    hints_url: str = ""
+    """Where servers tell each other what is new: ``redis://…`` or ``valkey://…``; default: the database."""
     model: str | None = None
     """Model of agents that name none; see :attr:`default_model`."""
     lease_seconds: float = Field(default=10, gt=0.1, le=600)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Final
@@ -12,7 +12,7 @@ import orjson
 from tertulia import ids
 from tertulia.definitions import Agent, ModelSettings
 from tertulia.engine.active import ActiveRun
-from tertulia.engine.turns import StepResult, Turn
+from tertulia.engine.turns import Plan, StepResult, Turn
 from tertulia.errors import ContextTooLong, ModelMalformed, ShapeMismatch
 from tertulia.events import StepRestarted, TextDelta, TurnStarted
 from tertulia.llms import base as llms
@@ -91,21 +91,26 @@ async def take(run: ActiveRun, speaker: Speaker, history: LogHistory, *, number:
     run.emit(TurnStarted(turn=number, author=name))
     persona = _persona(speaker.agent, run.conversation.first_message or "")
     room = speaker.windows.bound(speaker.llm, _room(speaker))
-    talk = _Talk(run, speaker, history, persona, f"turn/{number}", room)
+    talk = _Talk(run, speaker, history, persona, number, room)
+    run.when_stopped(talk.partial)
     prompt = await talk.prompt()
     answer = await talk.answer(prompt)
     if persona.shape is not None:
         answer = await talk.shaped(prompt, persona.shape, answer)
+    return _turn(name, number, answer)
+
+
+def _turn(author: str, number: int, answer: "_Answer") -> Turn:
     message = Message(
         id=ids.new_id(ids.MESSAGE),
         role="assistant",
         content=text_content(answer.text),
-        author=name,
+        author=author,
         turn=number,
         flags=Flag.INCOMPLETE if answer.is_cut else Flag.NONE,
         created_at=now_us(),
     )
-    return Turn(author=name, messages=(message,), tokens=tokens_of(answer.text))
+    return Turn(author=author, messages=(message,), tokens=tokens_of(answer.text))
 
 
 @dataclass(slots=True)
@@ -116,9 +121,21 @@ class _Talk:
     speaker: Speaker
     history: LogHistory
     persona: _Persona
-    path: str
+    number: int
     room: int
     """Tokens that a prompt may have."""
+    said: list[str] = field(default_factory=list)
+    """What was told of the answer under way."""
+
+    @property
+    def path(self) -> str:
+        return f"turn/{self.number}"
+
+    def partial(self) -> Turn | None:
+        """Return what was said so far as a turn that is not complete; None if that is nothing."""
+        text = "".join(self.said)
+        name = self.speaker.agent.definition.name
+        return _turn(name, self.number, _Answer(text, is_cut=True)) if text.strip() else None
 
     async def prompt(self) -> Prompt:
         """Return what the model is to be shown, as far as there is room for it."""
@@ -151,14 +168,13 @@ class _Talk:
             return await self._ask_what_fits(replace(prompt, key=f"{self.run.run.id}:{path}"))
 
         if self.run.is_resumed:
-            self.run.emit(StepRestarted(path=path))
-        result = await self.run.step(
-            path,
-            work,
+            self._restart(path)
+        plan = Plan(
             kind="model",
             identity=_identity(self.speaker.agent, call),
             within_seconds=self.speaker.settings.timeout or self.speaker.call_seconds,
         )
+        result = await self.run.step(path, work, plan)
         kept = orjson.loads(result.output)
         if not has_asked:
             self._say(kept["text"])
@@ -167,13 +183,19 @@ class _Talk:
     async def shaped(self, prompt: Prompt, shape: Shape, answer: _Answer) -> _Answer:
         """Return the answer in its response shape, asking the model to mend it where it has to."""
         for repair in range(1, REPAIRS + 2):
+            path = f"{self.path}/model/{repair}"
             try:
-                return _Answer(shape.validate(answer.text), answer.is_cut)
+                text = shape.validate(answer.text)
             except ShapeMismatch as mismatch:
                 if repair > REPAIRS:
                     raise
                 told = str(mismatch)
-            self.run.emit(StepRestarted(path=f"{self.path}/model/{repair}"))
+            else:
+                if text != answer.text:  # what was heard is to be what is kept
+                    self._restart(path)
+                    self._say(text)
+                return _Answer(text, answer.is_cut)
+            self._restart(path)
             mending = (Shown(role="assistant", text=answer.text), Shown(role="user", text=told))
             prompt = replace(prompt, messages=(*prompt.messages, *mending))
             answer = await self.answer(prompt, call=repair + 1)
@@ -205,7 +227,13 @@ class _Talk:
                     return _result(event)
         raise ModelMalformed("the model's answer has no end")
 
+    def _restart(self, path: str) -> None:
+        """Have everybody forget what was said of a step: it comes again."""
+        self.said.clear()
+        self.run.emit(StepRestarted(path=path))
+
     def _say(self, text: str) -> None:
+        self.said.append(text)
         self.run.emit(TextDelta(text=text, author=self.speaker.agent.definition.name))
 
 

@@ -5,12 +5,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from dataclasses import replace
+from typing import Any, Final, TypeVar
 
 from typing_extensions import override
 
-from tertulia.conversations import Claimant, Commit, Committed, Conversation, Lease, Usage
-from tertulia.engine import ActiveRun, Engine, Performer, Probe, StepResult, Ticket, Turn, unobserved
+from tertulia.conversations import Claimant, Commit, Committed, Conversation, Frame, Lease, Usage
+from tertulia.engine import ActiveRun, Engine, Performer, Plan, Probe, StepResult, Ticket, Turn, unobserved
+from tertulia.events import Event, Numbered, TextDelta
 from tertulia.messages import now_us
 from tertulia.stores import Store
 from tertulia.stores.in_memory import InMemoryStore
@@ -23,6 +25,10 @@ LEASE_SECONDS: Final = 600.0
 BEATING_SECONDS: Final = 0.06
 """A lease so short that the heartbeat is heard at once."""
 POLL_SECONDS: Final = 60.0
+CHORES: Final = 2
+"""So many tasks of an engine look at the store once in a while: for runs, and for wishes to stop."""
+WITH_JOBS: Final = CHORES + 1
+"""So many if it has workers as well."""
 STEP_SECONDS: Final = 60.0
 """What every step of these tests says that it may take."""
 SPENT: Final = Usage(input_tokens=7, output_tokens=3, model_calls=1)
@@ -54,11 +60,12 @@ class Seconds:
 
 
 class Rounds:
-    """A pause for one engine: it looks for runs when it is told to, and waits for nothing else."""
+    """A pause for one engine: it looks at the store when it is told to, and waits for nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, chores: int = CHORES) -> None:
         self.short: list[float] = []
         """Every pause between attempts to write something."""
+        self._chores, self._resting = chores, 0
         self._rests, self._bell = asyncio.Event(), asyncio.Event()
 
     async def __call__(self, seconds: float) -> None:
@@ -68,15 +75,18 @@ class Rounds:
         elif seconds > POLL_SECONDS:
             await asyncio.Event().wait()
         else:
-            self._rests.set()
+            self._resting += 1
+            if self._resting == self._chores:
+                self._rests.set()
             await self._bell.wait()
-            self._bell.clear()
 
     async def look(self) -> None:
-        """Have the engine look for runs once, and return when it has begun what it found."""
+        """Have the engine look for runs and wishes once, and return when it has begun what it found."""
         await self._rests.wait()
         self._rests.clear()
-        self._bell.set()
+        self._resting = 0
+        bell, self._bell = self._bell, asyncio.Event()
+        bell.set()
         await self._rests.wait()
 
 
@@ -115,6 +125,56 @@ class Unacknowledged(InMemoryRuns):
             self.written.set()
             await self.let.wait()
         return committed
+
+
+class Halting(InMemoryRuns):
+    """A ledger that halts at the first commit of a kind, before it writes it, until it is let."""
+
+    def __init__(self, state: State, at: Callable[[Commit], bool]) -> None:
+        super().__init__(state)
+        self.reached, self.let = asyncio.Event(), asyncio.Event()
+        self._at = at
+
+    @override
+    async def commit(self, lease: Lease, commit: Commit, claimant: Claimant | None) -> Committed:
+        if self._at(commit) and not self.reached.is_set():
+            self.reached.set()
+            await self.let.wait()
+        return await super().commit(lease, commit, claimant)
+
+
+def says_something(commit: Commit) -> bool:
+    """Whether a commit keeps a turn that is not the last."""
+    return bool(commit.messages) and commit.ending is None
+
+
+def ends(commit: Commit) -> bool:
+    """Whether a commit ends its run."""
+    return commit.ending is not None
+
+
+class Noted(InMemoryRuns):
+    """A ledger that tells when events are stored, and counts how often that was tried."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self.batches: list[int] = []
+        """Of how many runs events came together, time after time."""
+        self._came = asyncio.Event()
+
+    @override
+    async def record(self, told: Sequence[tuple[Lease, Frame]]) -> set[str]:
+        self.batches.append(len(told))
+        recorded = await super().record(told)
+        self._came.set()
+        return recorded
+
+    async def hold(self, run_id: str, *, events: int) -> None:
+        """Return when so many events of a run are stored."""
+        async with asyncio.timeout(30):
+            while sum(f.last_seq - f.first_seq + 1 for f in await self.frames(0, run_id)) < events:
+                self._came.clear()
+                await self._came.wait()
 
 
 def with_runs(store: InMemoryStore, runs: R) -> R:
@@ -173,7 +233,24 @@ async def step(
     run: ActiveRun, path: str, work: Callable[[], Awaitable[StepResult]], *, identity: str = "same"
 ) -> StepResult:
     """Take a step as an agent would."""
-    return await run.step(path, work, kind="model", identity=a_digest(identity), within_seconds=STEP_SECONDS)
+    return await run.step(path, work, a_plan(identity))
+
+
+def a_plan(identity: str = "same", **more: Any) -> Plan:
+    """Return how a step of these tests is to be taken."""
+    return Plan(kind="model", identity=a_digest(identity), within_seconds=STEP_SECONDS, **more)
+
+
+async def act(
+    run: ActiveRun, path: str, work: Callable[[], Awaitable[StepResult]], **more: Any
+) -> StepResult:
+    """Take a step that it would do harm to take twice."""
+    return await run.step(path, work, a_plan(has_effect=True, **more))
+
+
+def say(run: ActiveRun, text: str) -> None:
+    """Tell who follows a piece of an answer."""
+    run.emit(TextDelta(text=text, author="Chef"))
 
 
 def a_turn(text: str = "an answer", *, number: int = 1) -> Turn:
@@ -210,8 +287,9 @@ async def an_engine(
     *,
     probe: Probe = unobserved,
     lease_seconds: float = LEASE_SECONDS,
+    **more: Any,
 ) -> AsyncIterator[Engine]:
-    """A started engine; it is stopped at the end."""
+    """A started engine; it is stopped at the end. ``more`` is what else it is made of."""
     engine = Engine(
         store,
         performers={PERFORMER: performer},
@@ -219,6 +297,7 @@ async def an_engine(
         poll_seconds=POLL_SECONDS,
         probe=probe,
         pause=rounds or Rounds(),
+        **more,
     )
     await engine.start()
     try:
@@ -231,8 +310,37 @@ async def submit(engine: Engine, conversation: Conversation, text: str = "hello"
     return await engine.submit(a_submission(conversation, text))
 
 
+async def submit_followed(engine: Engine, conversation: Conversation, text: str = "hello") -> Ticket:
+    """Have a message taken in by somebody who follows the answer."""
+    return await engine.submit(replace(a_submission(conversation, text), options={"deltas": True}))
+
+
+async def told(events: AsyncIterator[Numbered]) -> list[Numbered]:
+    """Follow a run to its end; return everything that was told."""
+    return [numbered async for numbered in events]
+
+
+async def followed(engine: Engine, run_id: str, *, after: int = -1) -> list[Numbered]:
+    """Follow a run to its end by its id; return everything that was told after a number."""
+    return await told(await engine.follow(0, run_id, after=after))
+
+
+def texts(events: Sequence[Numbered]) -> list[str]:
+    """Return the pieces of answers among events."""
+    return [each.event.text for each in events if isinstance(each.event, TextDelta)]
+
+
+def kinds(events: Sequence[Numbered]) -> list[str]:
+    """Return what kind of events these are."""
+    return [_kind(each.event) for each in events]
+
+
+def _kind(event: Event) -> str:
+    return event.kind
+
+
 async def settled(engine: Engine, *, active: int = 0) -> None:
     """Return when the engine carries out no more runs than these."""
     async with asyncio.timeout(30):
         while engine.active > active:
-            await asyncio.wait(engine._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(engine._carrier._tasks(), return_when=asyncio.FIRST_COMPLETED)

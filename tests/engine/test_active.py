@@ -2,12 +2,16 @@
 
 import asyncio
 
+import pytest
 from typing_extensions import override
 
 from tertulia.conversations import Claimant, Commit, Committed, Lease
 from tertulia.engine import ActiveRun, StepResult
 from tertulia.engine.active import GRACE_SECONDS
+from tertulia.engine.desk import Desk
+from tertulia.engine.leaving import Leaving
 from tertulia.engine.live import LiveRun
+from tertulia.engine.recording import Recorder
 from tertulia.errors import StoreBusy
 from tertulia.stores.in_memory import InMemoryStore
 from tertulia.stores.in_memory.runs import InMemoryRuns
@@ -33,7 +37,15 @@ class Busy(InMemoryRuns):
 
 async def an_active_run(store: InMemoryStore, held: list[float]) -> ActiveRun:
     claim = await a_claimed_run(store, a_submission(await a_conversation(store)))
-    return ActiveRun(claim, LiveRun(), store.runs, hold=held.append, pause=lambda _: asyncio.sleep(0))
+    desk = Desk(
+        runs=store.runs,
+        conversations=store.conversations,
+        recorder=Recorder(store.runs, told=lambda _: None),
+        leaving=Leaving(),
+        jobs_made=lambda: None,
+        pause=lambda _: asyncio.sleep(0),
+    )
+    return ActiveRun(claim, LiveRun(), desk, hold=held.append, confirm=lambda: asyncio.sleep(0))
 
 
 async def test_step_may_be_silent_for_as_long_as_it_said_and_a_little_longer() -> None:
@@ -46,8 +58,8 @@ async def test_step_may_be_silent_for_as_long_as_it_said_and_a_little_longer() -
 
     await step(run, "turn/1/model/1", work)
 
-    assert meanwhile == [STEP_SECONDS + GRACE_SECONDS]
-    assert held[-1] == GRACE_SECONDS
+    assert meanwhile == [pytest.approx(STEP_SECONDS + GRACE_SECONDS)]
+    assert held[-1] == pytest.approx(GRACE_SECONDS)
 
 
 async def test_run_that_waits_for_its_store_is_not_silent() -> None:

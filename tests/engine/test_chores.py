@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from typing_extensions import override
 
-from tertulia.conversations import Claim, Claimant
+from tertulia.conversations import Claim, Claimant, Lease, Stop
 from tertulia.engine.chores import Chores
 from tertulia.errors import StoreUnavailable
 from tertulia.stores.in_memory import InMemoryStore
@@ -22,10 +22,35 @@ class Faltering(InMemoryRuns):
         self.faults = faults
 
     @override
-    async def claim(self, claimant: Claimant, *, limit: int, busy_with: Collection[str] = ()) -> list[Claim]:
+    async def claim(
+        self,
+        claimant: Claimant,
+        *,
+        limit: int,
+        busy_with: Collection[str] = (),
+        suspects: bool = False,
+    ) -> list[Claim]:
         if self.faults:
             raise self.faults.pop(0)
-        return await super().claim(claimant, limit=limit, busy_with=busy_with)
+        return await super().claim(claimant, limit=limit, busy_with=busy_with, suspects=suspects)
+
+
+class Idlers:
+    """A crew that takes note of what it is told to do, and does nothing."""
+
+    active = 0
+    has_suspect = is_leaving = False
+
+    def __init__(self) -> None:
+        self.begun: asyncio.Queue[Claim] = asyncio.Queue()
+        self.run_ids = set[str]()
+        self.leases = list[Lease]()
+
+    def begin(self, claim: Claim) -> None:
+        self.begun.put_nowait(claim)
+
+    def stop_run(self, run_id: str, how: Stop) -> None:
+        raise AssertionError("nothing to stop")
 
 
 class Slow(InMemoryRuns):
@@ -36,8 +61,15 @@ class Slow(InMemoryRuns):
         self.given, self.let = asyncio.Event(), asyncio.Event()
 
     @override
-    async def claim(self, claimant: Claimant, *, limit: int, busy_with: Collection[str] = ()) -> list[Claim]:
-        claims = await super().claim(claimant, limit=limit, busy_with=busy_with)
+    async def claim(
+        self,
+        claimant: Claimant,
+        *,
+        limit: int,
+        busy_with: Collection[str] = (),
+        suspects: bool = False,
+    ) -> list[Claim]:
+        claims = await super().claim(claimant, limit=limit, busy_with=busy_with, suspects=suspects)
         self.given.set()
         await self.let.wait()
         return claims
@@ -47,11 +79,11 @@ async def test_looking_for_runs_survives_whatever_goes_wrong_with_it() -> None:
     store = InMemoryStore()
     runs = Faltering(store.runs._state, [StoreUnavailable("away"), LookupError("a bad row"), OSError()])
     await store.runs.accept(a_submission(await a_conversation(store)), None)
-    found: asyncio.Queue[Claim] = asyncio.Queue()
-    chores = Chores(runs, a_claimant(), begin=found.put_nowait, pause=lambda _: asyncio.sleep(0))
+    crew = Idlers()
+    chores = Chores(runs, a_claimant(), crew, pause=lambda _: asyncio.sleep(0))
 
     chores.start()
-    claim = await asyncio.wait_for(found.get(), 5)
+    claim = await asyncio.wait_for(crew.begun.get(), 5)
     await chores.stop()
 
     assert claim.input.number == 1
@@ -62,8 +94,8 @@ async def test_run_that_comes_while_the_engine_stops_is_given_back_at_once() -> 
     store = InMemoryStore()
     runs = Slow(store.runs._state)
     accepted = await store.runs.accept(a_submission(await a_conversation(store)), None)
-    begun = list[Claim]()
-    chores = Chores(runs, a_claimant(), begin=begun.append)
+    crew = Idlers()
+    chores = Chores(runs, a_claimant(), crew)
 
     chores.start()
     await runs.given.wait()
@@ -73,5 +105,5 @@ async def test_run_that_comes_while_the_engine_stops_is_given_back_at_once() -> 
     await stopping
     [claim] = await store.runs.claim(a_claimant(), limit=9)
 
-    assert begun == []
+    assert crew.begun.empty()
     assert (claim.run.id, claim.run.epoch, claim.run.attempt) == (accepted.run.id, 2, 1)

@@ -154,8 +154,8 @@ async def test_run_that_was_lost_is_stopped_by_the_heartbeat() -> None:
     async with an_engine(store, waiting_at(gate)) as engine:
         ticket = await submit(engine, await a_conversation(store))
         await gate.reached()
-        [lease] = engine._heartbeat._held
-        await asyncio.to_thread(engine._lost_elsewhere, [lease])
+        [lease] = engine._carrier.heartbeat._held
+        await asyncio.to_thread(engine._carrier._lost_elsewhere, [lease])
         await settled(engine)
 
         assert not ticket.live.is_ours

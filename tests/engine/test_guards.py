@@ -2,6 +2,7 @@
 
 Each row of the table is a promise: a scenario that puts it to the test, the guard that keeps it, how
 that guard is taken out, and the violation that the history then shows. With the guard there is none.
+What no history shows, because it was told to somebody, is in a table of its own.
 """
 
 import asyncio
@@ -14,11 +15,13 @@ from functools import partial
 import pytest
 from typing_extensions import override
 
-from tertulia.conversations import Claimant, Commit, Committed, Conversation, Lease, RunStatus
+from tertulia.conversations import Claimant, Commit, Committed, Conversation, Frame, Lease, RunStatus, Stop
 from tertulia.engine import ActiveRun, Turn
 from tertulia.engine.chores import Chores
 from tertulia.engine.journal import Journal
-from tertulia.errors import LeaseLost, TertuliaError
+from tertulia.engine.recording import Tape
+from tertulia.errors import TertuliaError
+from tertulia.events import Event
 from tertulia.messages import Message
 from tertulia.stores import Store, open_store, rules
 from tertulia.stores.sql import committing, standing
@@ -31,6 +34,7 @@ from tertulia.testing.builders import (
     a_claimed_run,
     a_conversation,
     a_submission,
+    all_texts,
 )
 from tertulia.testing.history import Said, Witness, check
 from tertulia.testing.reading import read_history
@@ -43,9 +47,13 @@ from tests.engine.kit import (
     a_turn,
     an_engine,
     answering,
+    followed,
+    kinds,
+    say,
     settled,
     step,
     submit,
+    told,
     waiting_at,
 )
 
@@ -94,9 +102,7 @@ async def _one_key_comes_twice(stage: Stage) -> Witness:
 async def _owner_dies_at_the_end(stage: Stage) -> Witness:
     conversation, rounds = await a_conversation(stage.store), Rounds()
     async with an_engine(stage.store, answering(), rounds) as engine:
-        ticket = await submit(engine, conversation, "U")
-        with suppress(LeaseLost):
-            await ticket.live.end()
+        await submit(engine, conversation, "U")
         await settled(engine)
         await rounds.look()
         await engine.stop(grace_seconds=10)
@@ -261,3 +267,116 @@ async def test_history_shows_when_a_guard_is_taken_out(
 
     found = {each.rule for each in check(history, witness)}
     assert guard.violation in found if is_out else not found
+
+
+async def _cancel_is_final(stage: Stage) -> bool:
+    """Have somebody cancel a run that its owner then ends; whether it is cancelled."""
+    conversation, gate = await a_conversation(stage.store), Gate()
+    async with an_engine(stage.store, waiting_at(gate)) as engine:
+        ticket = await submit(engine, conversation, "U")
+        await gate.reached()
+        await stage.store.runs.stop(0, ticket.run.id, Stop.CANCEL, None)
+        gate.open()
+        await settled(engine)
+        run = await stage.store.runs.get(0, ticket.run.id)
+    return run.status is RunStatus.CANCELLED and await all_texts(stage.store, conversation) == ["U"]
+
+
+async def _replay_is_what_was_live(stage: Stage) -> bool:
+    """Follow a run while it happens, and again when it has ended; whether both tell the same."""
+    conversation, gate, hold = await a_conversation(stage.store), Gate(), Gate()
+
+    async def perform(run: ActiveRun) -> Turn:
+        await gate()
+        say(run, "A1")
+        await run.commit_turn(a_turn("A1"))
+        await hold()
+        say(run, "A2")
+        return a_turn("A2", number=2)
+
+    async with an_engine(stage.store, Doing(perform)) as engine, an_engine(stage.store, answering()) as there:
+        ticket = await submit(engine, conversation, "U")
+        following = asyncio.create_task(told(ticket.events()))
+        await gate.reached()
+        gate.open()
+        await hold.reached()
+        hold.open()
+        return await following == await followed(there, ticket.run.id)
+
+
+async def _numbers_rise_over_a_takeover(stage: Stage) -> bool:
+    """Have a run taken over; whether who comes back after the first owner's events sees all that came."""
+    conversation, gate, heirs, rounds = await a_conversation(stage.store), Gate(), Gate(), Rounds()
+
+    async def perform(run: ActiveRun) -> Turn:
+        if run.is_resumed:
+            await heirs()
+            say(run, "A")
+            return a_turn("A")
+        say(run, "lost")
+        await gate()
+        raise AssertionError("not reached")
+
+    performer = Doing(perform)
+    async with an_engine(stage.store, performer) as gone, an_engine(stage.store, performer, rounds) as heir:
+        ticket = await submit(gone, conversation, "U")
+        await gate.reached()
+        seen = ticket.live.since(-1)[-1].seq
+        stage.let_leases_run_out()
+        await rounds.look()
+        await heirs.reached()
+        following = asyncio.create_task(followed(heir, ticket.run.id, after=seen))
+        await asyncio.sleep(0)
+        heirs.open()
+        return kinds(await following) == ["run.started", "text.delta", "turn.finished", "run.finished"]
+
+
+def _without_stops(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rules, "check_stop", lambda *_: None)
+
+
+def _without_the_tape(patch: pytest.MonkeyPatch) -> None:
+    frame = Tape.frame
+
+    def of_what_is_to_come(self: Tape, *foretold: Event) -> Frame | None:
+        self.erase()
+        return frame(self, *foretold)
+
+    patch.setattr(Tape, "frame", of_what_is_to_come)
+
+
+def _without_spans(patch: pytest.MonkeyPatch) -> None:
+    for module in ("live", "active"):
+        patch.setattr(f"tertulia.engine.{module}.first_seq", lambda _epoch: 0)
+
+
+@dataclass(frozen=True)
+class ToldGuard:
+    """A promise about what somebody is told, and what keeps it."""
+
+    promise: str
+    scenario: Callable[[Stage], Awaitable[bool]]
+    take_out: Callable[[pytest.MonkeyPatch], None]
+
+
+TOLD_GUARDS = [
+    ToldGuard("I9 nothing but its end is written of a cancelled run", _cancel_is_final, _without_stops),
+    ToldGuard("I10 a commit takes along what was told", _replay_is_what_was_live, _without_the_tape),
+    ToldGuard("I10 every owner has numbers of its own", _numbers_rise_over_a_takeover, _without_spans),
+]
+
+
+@pytest.mark.parametrize("is_out", [False, True], ids=["kept", "taken out"])
+@pytest.mark.parametrize("guard", TOLD_GUARDS, ids=lambda guard: guard.promise)
+async def test_somebody_is_told_otherwise_when_a_guard_is_taken_out(
+    guard: ToldGuard, is_out: bool, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(open_store(sqlite_url), sqlite_url)
+    await stage.store.open()
+    if is_out:
+        guard.take_out(monkeypatch)
+
+    is_kept = await asyncio.wait_for(guard.scenario(stage), 10)
+    await stage.store.close()
+
+    assert is_kept is not is_out

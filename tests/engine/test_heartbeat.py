@@ -42,7 +42,7 @@ class Watched(InMemoryRuns):
         self.renewed += leases
         return {lease.run_id for lease in leases} - self.lost
 
-    async def asked(self, times: int = 1) -> None:
+    async def beaten(self, times: int = 1) -> None:
         """Wait until leases were renewed so many times more."""
         for _ in range(times):
             assert await asyncio.to_thread(self.was_asked.acquire, timeout=30)
@@ -74,7 +74,7 @@ async def test_held_lease_is_renewed_again_and_again_in_a_thread_of_its_own() ->
 
     async with a_heartbeat(runs) as heartbeat:
         heartbeat.hold(lease, for_seconds=_LONG)
-        await runs.asked(3)
+        await runs.beaten(3)
 
     assert set(runs.renewed) == {lease}
     assert runs.threads == {"tertulia-heartbeat"}
@@ -87,7 +87,7 @@ async def test_dropped_lease_is_not_renewed() -> None:
         heartbeat.hold(dropped, for_seconds=_LONG)
         heartbeat.drop(dropped)
         heartbeat.hold(kept, for_seconds=_LONG)
-        await runs.asked(2)
+        await runs.beaten(2)
 
     assert dropped not in runs.renewed
 
@@ -100,7 +100,7 @@ async def test_dropping_an_earlier_lease_leaves_a_later_one_of_the_same_run() ->
         heartbeat.hold(early, for_seconds=_LONG)
         heartbeat.hold(late, for_seconds=_LONG)
         heartbeat.drop(early)
-        await runs.asked(2)
+        await runs.beaten(2)
 
     assert runs.renewed[-1] == late
 
@@ -111,7 +111,7 @@ async def test_holder_that_hangs_is_told_once_and_renewed_no_more() -> None:
     async with a_heartbeat(runs, lost) as heartbeat:
         heartbeat.hold(hanging, for_seconds=0)
         heartbeat.hold(alive, for_seconds=_LONG)
-        await runs.asked(3)
+        await runs.beaten(3)
 
     assert hanging not in runs.renewed
     assert lost == [hanging]
@@ -126,7 +126,7 @@ async def test_holder_that_was_heard_of_in_time_does_not_hang(monkeypatch: pytes
         seconds.passed += _LONG - 1
         heartbeat.hold(lease, for_seconds=_LONG)
         seconds.passed += _LONG - 1
-        await runs.asked(3)
+        await runs.beaten(3)
 
     assert lost == []
 
@@ -138,7 +138,7 @@ async def test_lost_lease_is_told() -> None:
     async with a_heartbeat(runs, lost) as heartbeat:
         for lease in (mine, theirs):
             heartbeat.hold(lease, for_seconds=_LONG)
-        await runs.asked(2)
+        await runs.beaten(2)
 
     assert set(lost) == {theirs}
 
@@ -150,7 +150,7 @@ async def test_store_that_fails_for_a_while_is_asked_again(failure: Exception) -
 
     async with a_heartbeat(runs, lost) as heartbeat:
         heartbeat.hold(lease, for_seconds=_LONG)
-        await runs.asked(3)
+        await runs.beaten(3)
 
     assert lease in runs.renewed
     assert lost == []
@@ -166,7 +166,7 @@ async def test_listener_that_fails_stops_no_heart() -> None:
     heartbeat.start()
     heartbeat.hold(hanging, for_seconds=0)
     heartbeat.hold(alive, for_seconds=_LONG)
-    await runs.asked(2)
+    await runs.beaten(2)
     await heartbeat.stop()
 
     assert set(runs.renewed) == {alive}

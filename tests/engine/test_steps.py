@@ -1,26 +1,33 @@
 """Steps are done once, kept, and recalled by whoever goes on with the run."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
+from typing_extensions import override
 
-from tertulia.conversations import RunStatus, Usage
-from tertulia.engine import POINTS, ActiveRun, StepResult, Turn
+from tertulia.conversations import RunStatus, StoredJob, Usage
+from tertulia.engine import POINTS, ActiveRun, StepResult, Turn, Worker
 from tertulia.errors import ModelBusy, NeedsAttention
 from tertulia.stores.in_memory import InMemoryStore
-from tertulia.testing.builders import a_conversation, all_texts
+from tertulia.testing.builders import a_conversation, a_job, all_texts, an_agent
 from tests.engine.kit import (
     SPENT,
     Clock,
     Doing,
     Gate,
+    Noted,
     Rounds,
     Tally,
     a_turn,
+    act,
     an_engine,
+    say,
+    settled,
     step,
     submit,
     waiting_at,
+    with_runs,
 )
 
 
@@ -164,28 +171,70 @@ async def test_numbers_of_a_last_turn_do_not_depend_on_the_run_that_follows() ->
     assert [end.messages[0].number for end in ends] == [2, 4]
 
 
-async def test_every_point_is_passed_and_is_known() -> None:
+async def test_every_point_is_passed_and_is_known(quick: None) -> None:
     store, rounds, hanging, passed = InMemoryStore(), Rounds(), Gate(), list[str]()
+    runs, agent = with_runs(store, Noted(store.runs._state)), await an_agent(store)
+    conversation, asking = [await a_conversation(store, agent) for _ in range(2)]
 
     async def perform(run: ActiveRun) -> Turn:
-        for path in ("turn/1/model/1", "turn/1/model/2"):
-            await step(run, path, Tally())
-            run.pass_point("step.speaking")
+        await step(run, "turn/1/model/1", Tally())
+        run.pass_point("step.speaking")
+        await act(run, "turn/1/tool/mail", Tally())
+        if run.conversation.id == asking.id:
+            run.ask("turn/1/ask", kind="approval", message="May I?")
         if not run.is_resumed:
             await run.commit_turn(a_turn("A1"))
+            say(run, "A")
             await hanging()
-        return a_turn("A2", number=2)
+        return replace(a_turn("A2", number=2), jobs=(a_job(),))
 
     async with an_engine(store, Doing(perform), probe=passed.append) as gone:
-        await submit(gone, await a_conversation(store))
+        ticket = await submit(gone, conversation)
         await hanging.reached()
-    async with an_engine(store, Doing(perform), rounds, probe=passed.append) as heir:
+        await runs.hold(ticket.run.id, events=3)
+        waiting = await submit(gone, asking)
+        await settled(gone, active=1)
+        await gone.cancel(0, waiting.run.id)
+    worker = _Passing()
+    async with an_engine(
+        store, Doing(perform), rounds, probe=passed.append, workers={"index": worker}
+    ) as heir:
         await rounds.look()
-        await heir.stop(grace_seconds=10)
+        await settled(heir)
+        await worker.reached.wait()
+        await asyncio.gather(*heir._jobs._under_way)
 
     assert set(passed) == set(POINTS)
     assert passed[:3] == ["accept.before", "accept.after", "run.begin"]
-    assert passed[-2:] == ["end.before", "end.after"]
+    assert passed[-4:] == ["end.before", "end.after", "job.before", "job.after"]
+
+
+async def test_usage_of_several_turns_and_owners_is_counted_once() -> None:
+    clock, gate, rounds = Clock(), Gate(), Rounds()
+    store, works = InMemoryStore(now=clock), [Tally() for _ in range(3)]
+
+    async def perform(run: ActiveRun) -> Turn:
+        for i, work in enumerate(works[:2]):
+            await step(run, f"turn/{i}/model/1", work)
+            if run.conversation.head == i + 1:
+                await run.commit_turn(a_turn(f"A{i}", number=i))
+        if not run.is_resumed:
+            await gate()
+        await step(run, "turn/2/model/1", works[2])
+        return a_turn("A2", number=2)
+
+    async with an_engine(store, Doing(perform)) as gone, an_engine(store, Doing(perform), rounds) as heir:
+        ticket = await submit(gone, await a_conversation(store))
+        await gate.reached()
+        before = (await store.runs.get(0, ticket.run.id)).usage
+        clock.let_leases_run_out()
+        await rounds.look()
+        await settled(heir)
+        after = (await store.runs.get(0, ticket.run.id)).usage
+
+    assert [work.count for work in works] == [1, 1, 1]
+    assert before == SPENT + SPENT
+    assert after == SPENT + SPENT + SPENT + Usage(wasted_calls=1)
 
 
 async def test_run_has_ended_once_its_end_is_told() -> None:
@@ -198,3 +247,14 @@ async def test_run_has_ended_once_its_end_is_told() -> None:
         run = await store.runs.get(0, ticket.run.id)
 
     assert (run.status, run.last_number) == (RunStatus.COMPLETED, end.messages[-1].number)
+
+
+class _Passing(Worker):
+    """Does every job, and says so."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+
+    @override
+    async def do(self, job: StoredJob) -> None:
+        self.reached.set()

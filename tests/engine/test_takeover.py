@@ -137,7 +137,7 @@ async def test_run_that_comes_back_goes_on_where_it_was_followed() -> None:
             await settled(engine)
         await rounds.look()
         await gate.reached()
-        [lease] = engine._heartbeat._held
+        [lease] = engine._carrier.heartbeat._held
         gate.open()
         told = await follower
 
@@ -199,8 +199,8 @@ async def test_run_that_keeps_crashing_is_given_up() -> None:
     store, performer = InMemoryStore(now=clock), answering()
     conversation = await a_conversation(store)
     await a_claimed_run(store, a_submission(conversation, "U"), claimant=a_claimant(lease_us=OVER_AT_ONCE))
-    for _ in range(2):
-        await store.runs.claim(a_claimant(lease_us=OVER_AT_ONCE), limit=1)
+    for is_suspect in (False, True):
+        await store.runs.claim(a_claimant(lease_us=OVER_AT_ONCE), limit=1, suspects=is_suspect)
 
     async with an_engine(store, performer, rounds) as engine:
         await rounds.look()
@@ -341,7 +341,7 @@ async def test_engine_that_stops_begins_nothing_that_waits() -> None:
 
 
 async def test_engine_stops_although_an_end_is_never_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tertulia.engine.engine.ENDING_SECONDS", 0.01)
+    monkeypatch.setattr("tertulia.engine.carrying.ENDING_SECONDS", 0.01)
     store = InMemoryStore()
     runs = with_runs(store, Unacknowledged(store.runs._state))
 
@@ -359,7 +359,7 @@ async def _followed(ticket: Ticket) -> list[Numbered]:
 
 async def _hear_that_leases_are_lost(engine: Engine) -> None:
     """Have an engine told what its heartbeat would tell it of all its leases."""
-    await asyncio.to_thread(engine._lost_elsewhere, list(engine._heartbeat._held))
+    await asyncio.to_thread(engine._carrier._lost_elsewhere, list(engine._carrier.heartbeat._held))
 
 
 def _doing_nothing_at(gate: Gate) -> Doing:

@@ -1,12 +1,10 @@
 """A run while it is carried out: what its performer may do with it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain, repeat
-from typing import Final, TypeAlias
-
-import orjson
+from typing import Final, TypeAlias, TypeVar
 
 from tertulia.conversations import (
     Claim,
@@ -15,27 +13,33 @@ from tertulia.conversations import (
     Committed,
     Conversation,
     Ending,
-    Frame,
+    Lease,
     Run,
+    Stop,
+    Wait,
+    WaitKind,
 )
-from tertulia.engine.journal import Journal
+from tertulia.engine.desk import Desk
+from tertulia.engine.insisting import insist
+from tertulia.engine.journal import WAIT_US, Journal, Suspended
 from tertulia.engine.live import LiveRun
-from tertulia.engine.probe import Probe, unobserved
-from tertulia.engine.turns import StepResult, Turn
-from tertulia.errors import StoreBusy, StoreUnavailable
-from tertulia.events import Event, RunFinished, RunStarted, TurnFinished, TurnStarted
-from tertulia.messages import Message
-from tertulia.stores.base import RunStore
+from tertulia.engine.recording import Tape
+from tertulia.engine.turns import Decision, Plan, StepResult, Turn
+from tertulia.errors import StopRequested
+from tertulia.events import Event, RunFinished, RunWaiting, TurnFinished, first_seq
+from tertulia.messages import Message, now_us
 
-Pause: TypeAlias = Callable[[float], Awaitable[None]]
+T = TypeVar("T")
+
 Hold: TypeAlias = Callable[[float], None]
 """Told for how many seconds from now the run may be silent before it counts as hanging."""
 
 GRACE_SECONDS: Final = 30.0
 """How much longer than its own limit a step may take, and how long it may take between steps."""
 
-_PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""Seconds between attempts to write what the store could not take; the last one goes on."""
+
+class HandedOver(Exception):  # not an error: the run goes on in another process
+    """This process is about to end, and the run has come to where its next step would begin."""
 
 
 class ActiveRun:
@@ -49,20 +53,28 @@ class ActiveRun:
         self,
         claim: Claim,
         live: LiveRun,
-        runs: RunStore,
+        desk: Desk,
         *,
         hold: Hold,
-        probe: Probe = unobserved,
-        pause: Pause = asyncio.sleep,
+        confirm: Callable[[], Awaitable[None]],
     ) -> None:
-        self._claim, self._live, self._runs = claim, live, runs
-        self._hold, self._probe, self._pause = hold, probe, pause
-        self._journal = Journal(claim, probe)
+        self._claim, self._live, self._desk = claim, live, desk
+        self._hold, self._confirm = hold, confirm
+        self._journal = Journal(claim, desk.probe)
+        is_followed = bool(claim.run.options.get("deltas"))
+        self._tape = Tape(claim.lease, live, is_followed=is_followed)
         self._conversation = claim.conversation
         self._said: list[Message] = []
-        self._told: list[list[object]] = []
-        self._first_seq = live.next_seq
+        self._late: list[Event] | None = None
+        """What is told while a commit foretells the next numbers."""
+        self._silent_until: list[float] = []
+        self._effects = self._writes = 0
+        self._no_effects = asyncio.Event()
+        self._no_effects.set()
+        self._stop = claim.run.stop
+        self._cuts_effects = self._is_over = False
         self._on_kept: Callable[[tuple[Message, ...]], None] | None = None
+        self._on_stop: Callable[[], Turn | None] | None = None
 
     @property
     def run(self) -> Run:
@@ -84,96 +96,169 @@ class ActiveRun:
         """Whether another process, or this one before, has carried it out in part."""
         return self._claim.run.epoch > 1
 
+    @property
+    def stop(self) -> Stop:
+        """What it was asked for that is to stop it, as far as this process knows."""
+        return self._stop
+
+    @property
+    def lease(self) -> Lease:
+        """The right to write for it."""
+        return self._claim.lease
+
+    @property
+    def was_told(self) -> bool:
+        """Whether other processes may have read of it before its end."""
+        return self._tape.was_stored
+
     def emit(self, event: Event) -> None:
-        """Tell those who follow the run."""
-        coarse = _coarse(event)
-        if coarse is not None:
-            self._told.append([self._live.next_seq, *coarse])
-        self._live.emit(event)
+        """Tell those who follow the run; nothing any more once it has ended here, or begun anew."""
+        if self._is_over or self._live.begun != first_seq(self.run.epoch):
+            return
+        if self._late is not None:
+            self._late.append(event)
+            return
+        self._tape.add(self._live.emit(event))
+        self._desk.recorder.add(self._tape)
 
     def pass_point(self, point: str) -> None:
         """Tell the probe that a point was passed."""
-        self._probe(point)
+        self._desk.probe(point)
 
     def when_kept(self, told: Callable[[tuple[Message, ...]], None]) -> None:
         """Have the messages of the turn under way told, numbered, as soon as they are kept."""
         self._on_kept = told
 
-    async def step(
-        self,
-        path: str,
-        work: Callable[[], Awaitable[StepResult]],
-        *,
-        kind: str,
-        identity: bytes,
-        within_seconds: float,
-    ) -> StepResult:
+    def when_stopped(self, partial: Callable[[], Turn | None]) -> None:
+        """Say how the turn under way can be kept, incomplete, by whoever stops the run and wants it."""
+        self._on_stop = partial
+
+    async def step(self, path: str, work: Callable[[], Awaitable[StepResult]], plan: Plan) -> StepResult:
         """Do something that costs money or has effects, once.
 
-        A step that is journaled under this path gives its result at once. ``identity`` is a digest
-        of what must be the same for that result to stand. ``work`` keeps its own time limit and
-        says it here: a run that is silent for much longer is given to another process.
+        A step that is journaled under this path gives its result at once. ``work`` keeps the time
+        limit of its plan: a run that is silent for much longer is given to another process.
 
-        Raises what ``work`` raises, which leaves no trace, :class:`~tertulia.errors.LeaseLost` and
-        :class:`~tertulia.errors.NeedsAttention`.
+        Raises what ``work`` raises, which leaves no trace but the intent of a step with an effect;
+        :class:`~tertulia.errors.LeaseLost`; and what performers let pass: the wish to stop, to hand
+        over, or to wait for a decision.
         """
-        known = self._journal.recall(path, identity=identity)
+        known = self._journal.recall(path, plan)
         if known is not None:
             return known
-        if self._journal.unwritten:
-            self._probe("journal.before")
-            await self._write(Commit(steps=self._journal.unwritten))
-            self._journal.written()
-            self._probe("journal.after")
-        self._hold(within_seconds + GRACE_SECONDS)
-        result = await self._journal.carry_out(path, work, kind=kind, identity=identity)
-        self._hold(GRACE_SECONDS)
+        await self._pass_boundary(path, plan)
+        with self._silent_for(plan.within_seconds), self._effect(plan):
+            result = await self._journal.carry_out(path, work, plan)
+            if plan.has_effect:
+                await self._write_journal()
+        await self._check_stop()
         return result
+
+    async def note(self, path: str, plan: Plan, *, external_id: str) -> None:
+        """Journal by which id the work of a step under way can be found where it is done."""
+        self._journal.note(path, plan, external_id=external_id)
+        await self._write_journal()
+        await self._check_stop()
+
+    def begun(self, path: str) -> str | None:
+        """Return the id that was noted for a step that nobody has finished."""
+        return self._journal.begun(path)
+
+    def ask(
+        self, path: str, *, kind: WaitKind, message: str, within_seconds: float = WAIT_US / 1_000_000
+    ) -> Decision:
+        """Return what somebody has decided under this path; until then, let the run wait for it."""
+        decision = self._journal.decision(path)
+        if decision is None:
+            until = now_us() + int(within_seconds * 1_000_000)
+            raise Suspended(Wait(kind=kind, path=path, message=message, until=until))
+        return decision
 
     async def commit_turn(self, turn: Turn) -> tuple[Message, ...]:
         """Keep a turn that is not the last of the run; return its messages, numbered."""
-        self._probe("commit.before")
-        committed = await self._write(self._commit(turn))
-        self._journal.written()
-        self._probe("commit.after")
-        messages = self._kept(turn, committed.head)
+        self._desk.probe("commit.before")
+        messages = self._numbered(turn)
+        told = tuple(TurnFinished(turn=message.turn, message=message) for message in messages)
+        await self._tell_with(self._commit(turn), told)
+        self._desk.probe("commit.after")
         self._said += messages
         self._conversation = replace(
             self._conversation,
-            head=committed.head,
+            head=self._conversation.head + len(messages),
             tokens=self._conversation.tokens + turn.tokens,
             state=self._conversation.state if turn.state is None else turn.state,
         )
-        for message in messages:
-            self.emit(TurnFinished(turn=message.turn, message=message))
+        self._keep(messages)
+        await self._check_stop()
         return messages
+
+    def ask_to_stop(self, stop: Stop) -> bool:
+        """Take note of the wish to stop; return whether to cut short what is under way.
+
+        A commit is never cut short, nor, by who only wants room made, an effect.
+        """
+        self._stop = max(self._stop, stop)
+        self._cuts_effects |= stop in {Stop.CANCEL, Stop.KEEP}
+        return not self._writes and (not self._effects or self._cuts_effects)
+
+    def partial(self) -> Turn | None:
+        """Return what was said so far of the turn under way, if whoever stopped the run wants it."""
+        return self._on_stop() if self._stop is Stop.KEEP and self._on_stop is not None else None
+
+    def leave(self) -> None:
+        """Tell nothing any more: this process is done with the run."""
+        self._is_over = True
+        self._desk.recorder.drop(self._tape)
+
+    async def effects_over(self) -> None:
+        """Wait until no step with an effect is under way: what it has done is to be known."""
+        await self._no_effects.wait()
 
     def forget(self) -> None:
         """Let go of all that is told and done but not stored, because it cannot be; what it cost stays."""
-        self._journal.written()
-        self._told.clear()
+        self._journal.written(self._journal.unwritten)
+        self._tape.erase()
+        self._on_stop = None
+
+    async def suspend(self, wait: Wait) -> None:
+        """Have the run wait for a decision; this process holds it no more then."""
+        self._desk.probe("wait.before")
+        told = RunWaiting(run_id=self.run.id, conversation_id=self.run.conversation_id, wait=wait)
+        await self._tell_with(replace(self._commit(None), wait=wait), (told,))
+        self._desk.probe("wait.after")
 
     async def end(self, turn: Turn | None, ending: Ending, claimant: Claimant | None) -> Claim | None:
         """End the run, with its last turn if there is one, and tell; return the run that waited behind it."""
-        self._probe("end.before")
-        commit = replace(self._commit(turn), ending=ending, frames=(self._frame(turn, ending),))
-        committed = await self._write(commit, claimant)
-        self._probe("end.after")
-        # The next run may have been numbered in the same transaction: count from where we were.
-        messages = () if turn is None else self._kept(turn, self._conversation.head + len(turn.messages))
-        for message in messages:
-            self._live.emit(TurnFinished(turn=message.turn, message=message))
-        self._live.emit(
-            RunFinished(
-                run_id=self.run.id,
-                conversation_id=self.run.conversation_id,
-                status=ending.status,
-                messages=(*self._said, *messages),
-                usage=self._journal.usage,
-                failure=ending.failure,
+        self._desk.probe("end.before")
+        messages = () if turn is None else self._numbered(turn)
+        end = RunFinished(
+            run_id=self.run.id,
+            conversation_id=self.run.conversation_id,
+            status=ending.status,
+            messages=(*await self._said_by_others(), *self._said, *messages),
+            usage=self._journal.usage,
+            failure=ending.failure,
+        )
+        turns = [TurnFinished(turn=message.turn, message=message) for message in messages]
+        told: tuple[Event, ...] = (*turns, end)
+        kept = replace(self._commit(turn), ending=ending)
+        committed = await self._tell_with(kept, told, claimant=claimant, then=lambda: self._keep(messages))
+        self._desk.probe("end.after")
+        return committed.next
+
+    async def _said_by_others(self) -> Sequence[Message]:
+        """Return what earlier owners of this run have kept of it."""
+        run = self.run
+        if not run.last_number:
+            return ()
+        return await self._insist(
+            lambda: self._desk.conversations.messages(
+                run.tenant,
+                run.conversation_id,
+                after=run.input_number,
+                limit=run.last_number - run.input_number,
             )
         )
-        return committed.next
 
     def _commit(self, turn: Turn | None) -> Commit:
         if turn is None:
@@ -187,50 +272,118 @@ class ActiveRun:
             jobs=turn.jobs,
         )
 
-    def _kept(self, turn: Turn, head: int) -> tuple[Message, ...]:
-        """Return the messages of a turn that was just kept, numbered up to the new head."""
-        first = head - len(turn.messages) + 1
-        messages = tuple(
+    def _numbered(self, turn: Turn) -> tuple[Message, ...]:
+        """Return the messages of a turn with the numbers that they will have: nobody else writes here."""
+        first = self._conversation.head + 1
+        return tuple(
             replace(message, number=number, run_id=self.run.id)
             for number, message in enumerate(turn.messages, start=first)
         )
-        if self._on_kept is not None:
-            self._on_kept(messages)
-            self._on_kept = None
-        return messages
 
-    def _frame(self, turn: Turn | None, ending: Ending) -> Frame:
-        """Return the run's coarse events in one row, those of the end foretold."""
-        told, seq = list(self._told), self._live.next_seq
-        for message in () if turn is None else turn.messages:
-            told.append([seq, TurnFinished.kind, message.turn, message.id])
-            seq += 1
-        told.append([seq, RunFinished.kind, ending.status])
-        return Frame(first_seq=self._first_seq, last_seq=seq, data=orjson.dumps(told).decode())
+    def _keep(self, messages: tuple[Message, ...]) -> None:
+        told, self._on_kept, self._on_stop = self._on_kept, None, None
+        if told is not None:
+            told(messages)
+
+    async def _pass_boundary(self, path: str, plan: Plan) -> None:
+        """Write what has to be written before the next step, unless there is to be none here."""
+        await self._check_stop()
+        if self._desk.leaving.is_draining:
+            await self._no_effects.wait()
+            await self._write_journal()
+            raise HandedOver
+        await self._confirm()
+        if plan.has_effect:
+            self._desk.probe("intent.before")
+            self._journal.note(path, plan)
+        await self._write_journal()
+        if plan.has_effect:
+            self._desk.probe("intent.after")
+        await self._check_stop()
+
+    async def _check_stop(self) -> None:
+        """Raise if the run is to stop, once an effect that is under way beside us has come to its end."""
+        if self._stop and not self._cuts_effects:
+            await self._no_effects.wait()
+        if self._stop:
+            raise StopRequested
+
+    async def _write_journal(self) -> None:
+        steps = self._journal.unwritten
+        if not steps:
+            return
+        self._desk.probe("journal.before")
+        await self._write(Commit(steps=steps, usage=self._journal.usage))
+        self._journal.written(steps)
+        self._desk.probe("journal.after")
+
+    async def _tell_with(
+        self,
+        commit: Commit,
+        told: tuple[Event, ...],
+        *,
+        claimant: Claimant | None = None,
+        then: Callable[[], None] = lambda: None,
+    ) -> Committed:
+        """Commit, with the events that follow from it in the same transaction; tell them after it."""
+        frame, last = self._tape.frame(*told), self._live.next_seq + len(told) - 1
+        frames = () if frame is None else (frame,)
+        self._late = []
+        try:
+            committed = await self._write(replace(commit, frames=frames), claimant)
+        except BaseException:
+            self._tell_late()
+            raise
+        self._journal.written(commit.steps)
+        self._tape.confirm(last)
+        if commit.jobs:
+            self._desk.jobs_made()
+        then()
+        for event in told:
+            self._live.emit(event)
+        self._is_over = commit.ending is not None or commit.wait is not None
+        self._tell_late()
+        return committed
+
+    def _tell_late(self) -> None:
+        late, self._late = self._late, None
+        for event in late or ():
+            self.emit(event)
+
+    @contextmanager
+    def _silent_for(self, seconds: float) -> Iterator[None]:
+        """Let the run be silent for as long as the longest of its steps under way may take."""
+        now = asyncio.get_running_loop().time
+        until = now() + seconds
+        self._silent_until.append(until)
+        self._hold(max(self._silent_until) - now() + GRACE_SECONDS)
+        try:
+            yield
+        finally:
+            self._silent_until.remove(until)
+            self._hold(max(self._silent_until, default=now()) - now() + GRACE_SECONDS)
+
+    @contextmanager
+    def _effect(self, plan: Plan) -> Iterator[None]:
+        if not plan.has_effect:
+            yield
+            return
+        self._effects += 1
+        self._no_effects.clear()
+        try:
+            yield
+        finally:
+            self._effects -= 1
+            if not self._effects:
+                self._no_effects.set()
 
     async def _write(self, commit: Commit, claimant: Claimant | None = None) -> Committed:
-        """Commit; what the store cannot take now is offered until it can, since it cannot happen twice.
+        """Commit; what the store cannot take now is offered until it can, since it cannot happen twice."""
+        self._writes += 1
+        try:
+            return await self._insist(lambda: self._desk.runs.commit(self._claim.lease, commit, claimant))
+        finally:
+            self._writes -= 1
 
-        It ends when another process has taken the run over, or when this one is stopped. What the
-        store refuses for any other reason it would refuse for ever: that is raised.
-        """
-        for seconds in chain(_PAUSES, repeat(_PAUSES[-1])):
-            try:
-                return await self._runs.commit(self._claim.lease, commit, claimant)
-            except (StoreBusy, StoreUnavailable):
-                self._hold(GRACE_SECONDS)
-                await self._pause(seconds)
-        raise AssertionError("not reached")
-
-
-def _coarse(event: Event) -> list[object] | None:
-    """Return what is stored of an event; ``None`` for what is told only while it happens."""
-    match event:
-        case RunStarted():
-            return [event.kind, event.epoch]
-        case TurnStarted():
-            return [event.kind, event.turn, event.author, event.reason]
-        case TurnFinished():
-            return [event.kind, event.turn, event.message.id]
-        case _:
-            return None
+    async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
+        return await insist(work, waiting=lambda: self._hold(GRACE_SECONDS), pause=self._desk.pause)

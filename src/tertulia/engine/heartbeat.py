@@ -58,6 +58,14 @@ class Heartbeat:
         else:
             self._held[lease] = _Holding(lease, until=until)
 
+    def is_fresh(self, lease: Lease) -> bool:
+        """Whether a lease was renewed so lately that nobody else can have the run.
+
+        It was not if this process has stood still: whoever asks then had better ask the store.
+        """
+        holding = self._held.get(lease)
+        return holding is not None and time.monotonic() - holding.renewed_at < self._lease_seconds
+
     def drop(self, lease: Lease) -> None:
         """Renew this lease no more."""
         self._held.pop(lease, None)

@@ -1,12 +1,35 @@
 """The journal of a run: finished steps are kept, and never carried out again."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final
 
-from tertulia.conversations import Claim, Step, Usage
+import orjson
+
+from tertulia.conversations import Claim, Step, Usage, Wait, WaitKind
 from tertulia.engine.probe import Probe
-from tertulia.engine.turns import StepResult
-from tertulia.errors import NeedsAttention
+from tertulia.engine.turns import Decision, Plan, StepResult
+from tertulia.errors import InvalidInput, NeedsAttention, UnknownOutcome
 from tertulia.messages import now_us
+
+DECISION: Final = "decision"
+"""Kind of the steps that somebody has taken from outside."""
+WAIT_US: Final = 7 * 24 * 60 * 60 * 1_000_000
+"""How long a run waits for a decision about a step, if nothing else was said."""
+VERDICTS: Final[Mapping[WaitKind, tuple[str, ...]]] = {
+    "unknown_outcome": ("retry", "done", "fail"),
+    "needs_attention": ("redo", "keep", "fail"),
+    "approval": ("approve", "deny"),
+    "turn": ("say",),
+}
+"""What can be decided about a run, by what it waits for."""
+
+
+class Suspended(Exception):  # not an error: the run goes on when somebody has decided
+    """The run cannot go on before somebody has decided."""
+
+    def __init__(self, wait: Wait) -> None:
+        super().__init__(wait.message)
+        self.wait = wait
 
 
 class Journal:
@@ -16,38 +39,69 @@ class Journal:
     """
 
     def __init__(self, claim: Claim, probe: Probe) -> None:
-        self._done = {step.path: step for step in claim.steps}
-        self._unwritten: list[Step] = []
+        self._known = {step.path: step for step in claim.steps}
+        self._unwritten: dict[str, Step] = {}
         self._probe = probe
-        self._is_after_crash = claim.run.epoch > 1
+        is_decided = bool(claim.steps) and claim.steps[-1].kind == DECISION
+        self._is_after_crash = claim.run.epoch > 1 and not is_decided
         self.usage = claim.run.usage
-        for step in claim.steps:
-            self.usage += step.usage
 
     @property
     def unwritten(self) -> tuple[Step, ...]:
-        """Steps that are finished and not yet stored."""
-        return tuple(self._unwritten)
+        """Steps that are finished, or were begun, and are not yet stored."""
+        return tuple(self._unwritten.values())
 
-    def written(self) -> None:
-        """Note that all steps are stored now."""
-        self._unwritten.clear()
+    def written(self, steps: Iterable[Step]) -> None:
+        """Note that these steps are stored now."""
+        for step in steps:
+            if self._unwritten.get(step.path) is step:
+                del self._unwritten[step.path]
 
-    def recall(self, path: str, *, identity: bytes) -> StepResult | None:
-        """Return the result of a finished step.
+    def recall(self, path: str, plan: Plan) -> StepResult | None:
+        """Return the result of a step, or None if it is to be carried out.
 
-        Raises :class:`~tertulia.errors.NeedsAttention` if it was another step that had this path.
+        Raises :class:`Suspended` if that is for somebody to decide, and what they have decided.
         """
-        step = self._done.get(path)
-        if step is None:
+        step = self._known.get(path)
+        if step is None or (step.external_id is not None and step.ended_at == 0):
             return None
-        if step.identity != identity:
-            raise NeedsAttention(f"step {path} is journaled, but with other content: the code has changed")
-        return StepResult(output=step.output, usage=step.usage)
+        decision = self.decision(path, of=step)
+        if step.ended_at == 0:
+            return _after_unknown(step, plan, decision)
+        if step.identity == plan.identity:
+            return StepResult(output=step.output, usage=step.usage)
+        return _after_change(step, decision)
 
-    async def carry_out(
-        self, path: str, work: Callable[[], Awaitable[StepResult]], *, kind: str, identity: bytes
-    ) -> StepResult:
+    def begun(self, path: str) -> str | None:
+        """Return the id by which a step that was begun elsewhere can be found there."""
+        step = self._known.get(path)
+        return None if step is None or step.ended_at else step.external_id
+
+    def decision(self, path: str, *, of: Step | None = None) -> Decision | None:
+        """Return what was decided about a step as it is journaled now, or about one that is not."""
+        about = 0 if of is None else of.started_at
+        for step in reversed(self._known.values()):
+            if step.kind == DECISION and step.path.startswith(f"{path}/{DECISION}/"):
+                kept = orjson.loads(step.output)
+                if kept["of"] == about:
+                    return Decision(verdict=kept["verdict"], value=kept["value"])
+        return None
+
+    def note(self, path: str, plan: Plan, *, external_id: str | None = None) -> None:
+        """Note that a step is about to be begun, or under which id it goes on elsewhere."""
+        known = self._known.get(path)
+        self._keep(
+            Step(
+                path=path,
+                kind=plan.kind,
+                identity=plan.identity,
+                output="",
+                external_id=external_id or (None if known is None else known.external_id),
+                started_at=now_us(),
+            )
+        )
+
+    async def carry_out(self, path: str, work: Callable[[], Awaitable[StepResult]], plan: Plan) -> StepResult:
         """Do the work of a step that is not finished yet, and note it."""
         started_at = now_us()
         self._probe("step.before")
@@ -57,16 +111,78 @@ class Journal:
         if self._is_after_crash:
             spent += Usage(wasted_calls=spent.model_calls)
             self._is_after_crash = False
-        step = Step(
-            path=path,
-            kind=kind,
-            identity=identity,
-            output=result.output,
-            usage=spent,
-            started_at=started_at,
-            ended_at=now_us(),
+        begun = self._known.get(path)
+        self._keep(
+            Step(
+                path=path,
+                kind=plan.kind,
+                identity=plan.identity,
+                output=result.output,
+                usage=spent,
+                external_id=None if begun is None else begun.external_id,
+                started_at=started_at,
+                ended_at=now_us(),
+            )
         )
-        self._done[path] = step
-        self._unwritten.append(step)
         self.usage += spent
         return result
+
+    def _keep(self, step: Step) -> None:
+        self._known[step.path] = self._unwritten[step.path] = step
+
+
+def decided(wait: Wait, decision: Decision, *, steps: Iterable[Step], epoch: int) -> Step:
+    """Return the step that a decision is journaled as, about a run that waits in this epoch.
+
+    Raises :class:`~tertulia.errors.InvalidInput` for a value that JSON cannot hold.
+    """
+    about = {step.path: step.started_at for step in steps}.get(wait.path, 0)
+    at = now_us()
+    kept = {"verdict": decision.verdict, "value": decision.value, "of": about}
+    try:
+        output = orjson.dumps(kept).decode()
+    except TypeError as error:
+        raise InvalidInput(f"this value cannot be kept: {error}") from None
+    return Step(
+        path=f"{wait.path}/{DECISION}/{epoch}",
+        kind=DECISION,
+        identity=bytes(32),
+        output=output,
+        started_at=at,
+        ended_at=at,
+    )
+
+
+def is_last_decision(decision: Decision, steps: Iterable[Step]) -> bool:
+    """Whether the newest decision in a journal is this one."""
+    newest = [step.output for step in steps if step.kind == DECISION][-1:]
+    kept = [orjson.loads(output) for output in newest if output]
+    return [(each["verdict"], each["value"]) for each in kept] == [(decision.verdict, decision.value)]
+
+
+def _after_unknown(step: Step, plan: Plan, decision: Decision | None) -> StepResult | None:
+    verdict = plan.on_unknown if decision is None else decision.verdict
+    if verdict == "retry":
+        return None
+    if verdict == "done" and decision is not None:
+        return StepResult(output=orjson.dumps(decision.value).decode())
+    told = f"whether step {step.path} took effect before its process ended is not known"
+    if verdict == "fail":
+        raise UnknownOutcome(told)
+    raise _suspended("unknown_outcome", step.path, told)
+
+
+def _after_change(step: Step, decision: Decision | None) -> StepResult | None:
+    verdict = "ask" if decision is None else decision.verdict
+    if verdict == "redo":
+        return None
+    if verdict == "keep":
+        return StepResult(output=step.output, usage=step.usage)
+    told = f"step {step.path} is journaled, but with other content: the code has changed since"
+    if verdict == "fail":
+        raise NeedsAttention(told)
+    raise _suspended("needs_attention", step.path, told)
+
+
+def _suspended(kind: WaitKind, path: str, message: str) -> Suspended:
+    return Suspended(Wait(kind=kind, path=path, message=message, until=now_us() + WAIT_US))

@@ -1,9 +1,25 @@
-"""What a performer hands to the engine: results of steps, and turns to be kept."""
+"""What a performer and the engine hand to each other: steps and their results, turns, decisions."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from tertulia.conversations import Job, Usage
 from tertulia.messages import Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a step is to be taken."""
+
+    kind: str
+    identity: bytes
+    """Digest of what must be the same for a journaled result to stand for this step."""
+    within_seconds: float
+    """How long the work takes at most; it keeps this limit itself."""
+    has_effect: bool = False
+    """Whether it could do harm to do it twice: it is journaled before it is begun then as well."""
+    on_unknown: Literal["ask", "retry", "fail"] = "ask"
+    """What is to be done if such a step was begun and nobody knows what became of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,6 +29,15 @@ class StepResult:
     output: str
     """JSON text: all that is needed to go on after it."""
     usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What somebody has decided about a run that waited."""
+
+    verdict: str
+    value: object = None
+    """What goes with it: JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

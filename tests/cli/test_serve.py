@@ -1,46 +1,12 @@
 """The server as a process: it starts, it answers, it stops in order, and another one goes on."""
 
 import asyncio
-import json
-import os
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx2
-
-import tertulia
 from tertulia.testing.fake_openai import FakeOpenAI
-from tests.server.doing import a_conversation, messages, say, until
-
-
-@asynccontextmanager
-async def served(cwd: Path, **env: str) -> AsyncIterator[tuple[Process, httpx2.AsyncClient]]:
-    """Serve in a process of its own on a free port."""
-    usual = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(tertulia.__file__).parents[1])}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tertulia", "serve", "--port", "0"), cwd=cwd, env=usual | env, stderr=PIPE
-    )
-    try:
-        address = await announced(process)
-        async with httpx2.AsyncClient(base_url=address, timeout=30) as client:
-            yield process, client
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-async def announced(process: Process) -> str:
-    assert process.stderr is not None
-    async for line in process.stderr:
-        told = json.loads(line)
-        if told["event"] == "serving":
-            return str(told["address"])
-    raise AssertionError("it ended before it served")
+from tests.cli.serving import served
+from tests.server.doing import a_conversation, log_of, messages, say, told, until
 
 
 async def test_it_serves_until_it_is_asked_to_stop(tmp_path: Path) -> None:
@@ -78,6 +44,26 @@ async def test_another_process_goes_on_after_a_kill(tmp_path: Path) -> None:
 
     assert again.json()["response"].startswith("m=1 ")
     assert [one["user_message"] for one in said] == ["one [["]
+
+
+async def test_hanging_up_on_a_stream_stops_nothing(tmp_path: Path) -> None:
+    async with FakeOpenAI() as model:
+        env = {
+            "OPENAI_BASE_URL": model.base_url,
+            "OPENAI_API_KEY": "sk-test",
+            "TERTULIA_MODEL": "openai-chat:fake",
+        }
+        model.latency = 0.1
+        async with served(tmp_path, **env) as (_, client):
+            conversation = await a_conversation(client)
+            body = {"conversation_id": conversation, "message": "hi", "stream": True}
+            async with client.stream("POST", "/v1/runs", json=body) as response:
+                await until(lambda: model.open == 1)
+            events = await client.get(f"{response.headers['location']}/events")
+            log = await log_of(client, conversation)
+
+    assert told(events.text)[-1].data["status"] == "completed"
+    assert [message["role"] for message in log] == ["user", "assistant"]
 
 
 async def test_who_waits_when_it_stops_is_told_that_the_message_is_kept(tmp_path: Path) -> None:

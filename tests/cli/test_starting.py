@@ -17,7 +17,7 @@ from tertulia.errors import InvalidInput, StoreUnavailable
 from tertulia.settings import misspelt
 from tertulia.stores import open_store
 from tertulia.stores.sql.migrate import HEAD, upgrade
-from tests.postgres import PostgresServer
+from tests.postgres import OWNER, PostgresServer
 
 COMMANDS = {"serve": ["serve", "--port", "0"], "chat": ["chat"], "upgrade": ["db", "upgrade"]}
 NOBODY_THERE = "postgresql://nobody:secret@127.0.0.1:1/nothing"
@@ -75,7 +75,7 @@ def of_a_directory(path: Path) -> None:
         (junk, "is no SQLite database: choose another TERTULIA_DATABASE_URL"),
         (foreign, "not a Tertulia database: choose another TERTULIA_DATABASE_URL"),
         (of_another_program, "not a Tertulia database: choose another TERTULIA_DATABASE_URL"),
-        (newer, "made by a newer Tertulia (migration 9999, this one knows 0001): update Tertulia"),
+        (newer, f"made by a newer Tertulia (migration 9999, this one knows {HEAD}): update Tertulia"),
         (of_a_directory, "cannot be opened: see to the permissions"),
     ],
 )
@@ -132,10 +132,10 @@ def test_a_postgresql_database_that_is_not_ours_is_left_alone(
     postgres: PostgresServer, statements: str, told: str
 ) -> None:
     name = postgres.fresh(template="template0")
-    postgres.execute(statements, database=name)
+    postgres.execute(statements, database=name, role=OWNER)
 
     with pytest.raises(StoreUnavailable) as caught:
-        upgrade(postgres.url(name))
+        upgrade(postgres.owner_url(name))
     postgres.drop(name)
 
     assert told in str(caught.value)
@@ -146,13 +146,13 @@ def test_a_postgresql_database_that_is_shared_with_others_will_do(postgres: Post
     name = postgres.fresh(template="template0")
     postgres.execute("CREATE TABLE somebody_elses (name text)", database=name)
 
-    assert upgrade(postgres.url(name)) == HEAD
+    assert upgrade(postgres.owner_url(name)) == HEAD
     postgres.drop(name)
 
 
 def test_a_postgresql_database_that_is_not_there_is_told(postgres: PostgresServer) -> None:
     with pytest.raises(StoreUnavailable, match='"nowhere" does not exist'):
-        upgrade(postgres.url("nowhere"))
+        upgrade(postgres.owner_url("nowhere"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -19,10 +19,20 @@ from tertulia.testing.fake_openai import FakeOpenAI
 Open: TypeAlias = Callable[..., Awaitable[httpx2.AsyncClient]]
 
 
+def an_app(**chosen: Any) -> App:
+    """Return an app with settings of the test's own, nothing of which outlives it."""
+    usual: dict[str, Any] = {
+        "database_url": "memory://",
+        "model": "openai-chat:fake",
+        "shutdown_seconds": 0,
+    }
+    return App(Settings(**{**usual, **chosen}))
+
+
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    """Serve with these settings, in process."""
-    api = create_app(App(settings))
+async def serving(app: App) -> AsyncIterator[httpx2.AsyncClient]:
+    """Serve this app, in process."""
+    api = create_app(app)
     transport = httpx2.ASGITransport(api, raise_app_exceptions=False)
     async with (
         api.router.lifespan_context(api),
@@ -68,12 +78,7 @@ async def open_service(model: FakeOpenAI) -> AsyncIterator[Open]:
     async with AsyncExitStack() as stack:
 
         async def opened(**chosen: Any) -> httpx2.AsyncClient:
-            usual: dict[str, Any] = {
-                "database_url": "memory://",
-                "model": "openai-chat:fake",
-                "shutdown_seconds": 0,
-            }
-            return await stack.enter_async_context(serving(Settings(**{**usual, **chosen})))
+            return await stack.enter_async_context(serving(an_app(**chosen)))
 
         yield opened
 
@@ -82,3 +87,16 @@ async def open_service(model: FakeOpenAI) -> AsyncIterator[Open]:
 async def service(open_service: Open) -> httpx2.AsyncClient:
     """A client of a service with nothing in it."""
     return await open_service()
+
+
+@pytest.fixture
+def app(model: FakeOpenAI) -> App:
+    """The app behind ``served``, for tests that look behind it."""
+    return an_app()
+
+
+@pytest.fixture
+async def served(app: App) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the service of ``app``."""
+    async with serving(app) as client:
+        yield client

@@ -1,7 +1,9 @@
 """What the tests of the service do all the time."""
 
 import asyncio
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -55,3 +57,52 @@ async def until(happened: Callable[[], bool]) -> None:
         if happened():
             return
         await asyncio.sleep(0)
+
+
+async def begin(
+    service: httpx2.AsyncClient, conversation: str, text: str, *, key: str | None = None, **more: object
+) -> httpx2.Response:
+    """Begin a run and return the response."""
+    headers = {"Idempotency-Key": key} if key else {}
+    body = {"conversation_id": conversation, "message": text, **more}
+    return await service.post("/v1/runs", json=body, headers=headers)
+
+
+async def log_of(service: httpx2.AsyncClient, conversation: str, **query: str | int) -> list[dict[str, Any]]:
+    """Return the messages of a conversation, with all that is told of them."""
+    response = await service.get(f"/v1/conversations/{conversation}/messages", params=query)
+    assert response.status_code == 200, response.text
+    found: list[dict[str, Any]] = response.json()["data"]
+    return found
+
+
+def said(log: list[dict[str, Any]]) -> list[str]:
+    """Return the texts of these messages."""
+    return ["".join(part["text"] for part in message["content"]) for message in log]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """An event as a reader of a stream gets it."""
+
+    id: int | None
+    kind: str
+    data: dict[str, Any]
+
+
+def told(stream: str) -> list[Told]:
+    """Return what a stream told, without comments."""
+    found = []
+    for block in stream.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.split("\n") if line and not line.startswith(":"))
+        if "data" in fields:
+            number = int(fields["id"]) if "id" in fields else None
+            found.append(Told(id=number, kind=fields["event"], data=json.loads(fields["data"])))
+    return found
+
+
+async def described(service: httpx2.AsyncClient, schema: str) -> set[str]:
+    """Return the names of the fields that the description of the interface gives something."""
+    schemas = (await service.get("/openapi.json")).json()["components"]["schemas"]
+    assert set(schemas[schema]["properties"]) == set(schemas[schema]["required"])
+    return set(schemas[schema]["properties"])

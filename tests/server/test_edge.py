@@ -63,6 +63,11 @@ def test_every_error_has_its_status_and_its_words(kind: type[errors.TertuliaErro
         (errors.StoreUnavailable(), 503, 503),
         (errors.LeaseLost(), 500, 500),
         (errors.RunCancelled(), 409, 409),
+        (errors.RunGivenUp(), 500, 500),
+        (errors.NeedsAttention(), 409, 409),
+        (errors.UnknownOutcome(), 409, 409),
+        (errors.NotWaiting(), 409, 409),
+        (errors.Stopping(), 503, 503),
         (errors.MissingExtra(), 503, 503),
     ],
     ids=lambda value: value.code if isinstance(value, errors.TertuliaError) else str(value),
@@ -74,6 +79,7 @@ def test_the_nearest_family_decides(error: errors.TertuliaError, status: int, on
 
 def test_who_is_busy_says_when_to_come_back() -> None:
     assert respond(errors.StoreBusy()).headers["retry-after"] == "1"
+    assert respond(errors.Stopping()).headers["retry-after"] == "5"
     assert respond(errors.ModelBusy(retry_after=2.2)).headers["retry-after"] == "3"
     assert "retry-after" not in respond(errors.ModelRefused()).headers
 
@@ -106,6 +112,10 @@ def test_who_was_accepted_with_a_key_may_ask_again() -> None:
         (errors.ContextTooLong("send less").in_run("run_1"), "The message is kept"),
         (errors.StoreBusy().in_run("run_1"), "will be answered"),
         (errors.Stopping().in_run("run_1"), "will be answered"),
+        (errors.ModelRefused().in_run("run_1"), "POST /v1/runs/run_1/retry"),
+        (errors.UnknownOutcome().in_run("run_1"), "POST /v1/runs/run_1/decide"),
+        (errors.RunCancelled().in_run("run_1"), "new Idempotency-Key"),
+        (errors.NotWaiting(), "GET /v1/runs/"),
     ],
 )
 def test_an_error_says_what_to_do_next(error: errors.TertuliaError, told: str) -> None:

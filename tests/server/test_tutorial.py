@@ -233,7 +233,7 @@ async def test_what_is_no_json_is_told_in_clear_words(
         {"Idempotency-Key": "k" * 256},
         {"X-Expected-Head": "many"},
         {"X-Expected-Head": "9" * 30},
-        {"X-Multitask-Strategy": "rollback"},
+        {"X-Multitask-Strategy": "shout"},
     ],
 )
 async def test_a_header_that_cannot_be_right_is_422(

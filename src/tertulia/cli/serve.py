@@ -3,10 +3,13 @@
 import asyncio
 import logging
 import os
+import signal
 import socket
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from errno import EADDRINUSE
+from types import FrameType
 from typing import Final, Literal
 
 import uvicorn
@@ -24,6 +27,8 @@ from tertulia.settings import PREFIX, Settings, load_settings, misspelt
 
 _LOG: Final = logging.getLogger(__name__)
 _BACKLOG: Final = 2048
+_TICK_SECONDS: Final = 0.1
+_ASKED_TO_STOP: Final = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
 def serve(*, host: str | None, port: int | None, workers: int, probe: Probe = unobserved) -> None:
@@ -43,12 +48,16 @@ def serve(*, host: str | None, port: int | None, workers: int, probe: Probe = un
     os.environ |= {f"{PREFIX}HOST": settings.host, f"{PREFIX}PORT": str(settings.port)}
     config = _config(settings, "tertulia.cli.serve:application", workers=workers)
     _announce(settings, [listener])
-    Multiprocess(config, sockets=[listener]).run()
+    Workers(config, sockets=[listener]).run()
 
 
 def application() -> FastAPI:
-    """Return the service as the environment describes it; for workers and other ASGI servers."""
-    return create_app(_app(load_settings()))
+    """Return the service as the environment describes it; for workers and other ASGI servers.
+
+    It is drained as soon as its process is asked to stop: those servers tell it only when everybody
+    has been answered, or their patience is over.
+    """
+    return create_app(_app(load_settings()), watch=drained_when_asked)
 
 
 def _app(settings: Settings, probe: Probe = unobserved) -> App:
@@ -91,10 +100,64 @@ class Server(uvicorn.Server):
         _announce(self._app.settings, sockets or ())
 
     @override
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # A second signal forces, whichever it is.
+        self.force_exit = self.should_exit
+        super().handle_exit(sig, frame)
+
+    @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.drain()
         await super().shutdown(sockets)
-        if not self.force_exit:
-            await self._app.stop()
+        stopping = asyncio.ensure_future(self._app.stop())
+        while not (stopping.done() or self.force_exit):
+            await asyncio.wait({stopping}, timeout=_TICK_SECONDS)
+        if stopping.done():
+            stopping.result()
+
+
+class Workers(Multiprocess):
+    """Several processes of the service; asked to stop a second time, it does not wait for them."""
+
+    @override
+    def terminate_all(self) -> None:
+        # Else who connects now would wait for nobody.
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
+
+    @override
+    def join_all(self) -> None:
+        while any(worker.process.is_alive() for worker in self.processes):
+            if not _ASKED_TO_STOP.isdisjoint(self.signal_queue):
+                for worker in self.processes:
+                    worker.kill()
+            for worker in self.processes:
+                worker.process.join(_TICK_SECONDS)
+
+
+@contextmanager
+def drained_when_asked(app: App) -> Iterator[None]:
+    """Drain an app as soon as its process is told by a signal to stop, and let the server hear of it too."""
+    loop = asyncio.get_running_loop()
+
+    def drain(sig: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(app.drain)
+        earlier = before.get(signal.Signals(sig))
+        if callable(earlier):
+            earlier(sig, frame)
+
+    before = {sig: signal.signal(sig, drain) for sig in _ASKED_TO_STOP} if _may_listen() else {}
+    try:
+        yield
+    finally:
+        for sig, earlier in before.items():
+            signal.signal(sig, earlier)
+
+
+def _may_listen() -> bool:
+    """Whether this thread may listen to signals."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _announce(settings: Settings, listeners: Sequence[socket.socket]) -> None:

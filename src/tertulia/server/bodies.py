@@ -64,6 +64,17 @@ async def read(request: Request, form: type[Form]) -> Form:
         ) from None
 
 
+async def read_if_any(request: Request, form: type[Form]) -> Form:
+    """Return the body of a request, which may also have none: then everything is as it is by default.
+
+    Only for requests on what nobody can name without having been told its id.
+    """
+    headers = request.headers
+    if "transfer-encoding" not in headers and headers.get("content-length", "0") == "0":
+        return form()
+    return await read(request, form)
+
+
 _UNREADABLE: Final = {
     "hex escape": "the JSON holds half of a surrogate pair (\\ud800 to \\udfff): write the whole character",
     "unicode code point": "the body is not UTF-8",
@@ -85,6 +96,11 @@ def _told(kind: str, said: str) -> str:
 def described(form: type[Body]) -> dict[str, Any]:
     """Return the OpenAPI description of a route that reads this body."""
     return {"requestBody": {"required": True, "content": {_JSON: {"schema": form.model_json_schema()}}}}
+
+
+def described_if_any(form: type[Body]) -> dict[str, Any]:
+    """Return the OpenAPI description of a route that reads this body if there is one."""
+    return {"requestBody": described(form)["requestBody"] | {"required": False}}
 
 
 def _is_json(content_type: str) -> bool:

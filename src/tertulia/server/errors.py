@@ -22,7 +22,9 @@ from tertulia.errors import (
     ModelBusy,
     ModelError,
     ModelTimeout,
+    NeedsAttention,
     NotFound,
+    NotWaiting,
     RunCancelled,
     RunFailed,
     ShapeMismatch,
@@ -50,6 +52,7 @@ STATUSES: Final[Mapping[type[TertuliaError], HTTPStatus]] = {
     StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
     RunFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     RunCancelled: HTTPStatus.CONFLICT,
+    NeedsAttention: HTTPStatus.CONFLICT,
     MissingExtra: HTTPStatus.SERVICE_UNAVAILABLE,
     Stopping: HTTPStatus.SERVICE_UNAVAILABLE,
     TertuliaError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -59,17 +62,24 @@ STATUSES: Final[Mapping[type[TertuliaError], HTTPStatus]] = {
 TUTORIAL_STATUSES: Final = {**STATUSES, ModelBusy: HTTPStatus.BAD_GATEWAY}
 """The tutorial's surface knows one status for every failure of a model but slowness."""
 
-_PAUSES: Final[Mapping[type[TertuliaError], float]] = {ModelBusy: 5, StoreBusy: 1, ConversationBusy: 1}
+_DOWN_SECONDS: Final = 5.0
+
+_PAUSES: Final[Mapping[type[TertuliaError], float]] = {
+    ModelBusy: 5,
+    StoreBusy: 1,
+    ConversationBusy: 1,
+    Stopping: _DOWN_SECONDS,
+}
 """Seconds to wait before asking again, where the error itself knows no better."""
 
 _NEXT: Final[Mapping[type[TertuliaError], str]] = {
     ConversationMovedOn: "To say it once more, send it with a new Idempotency-Key.",
     IdempotencyMismatch: "Use a new key for a new request.",
+    NotWaiting: "GET /v1/runs/{id} tells where it stands.",
 }
 """What to do about an error that does not say it itself."""
 
 _NOT_BY_ITSELF: Final = {"x-should-retry": "false"}
-_DOWN_SECONDS: Final = 5.0
 _MAX_ERRORS: Final = 20
 _MAX_PLACE: Final = 100
 
@@ -90,15 +100,7 @@ def problem(
     more: Mapping[str, object] | None = None,
 ) -> Response:
     """Return a problem document; without a kind of error the status alone says what is wrong."""
-    phrase = HTTPStatus(status).phrase
-    body = {
-        "type": f"urn:tertulia:problem:{kind.code}" if kind else "about:blank",
-        "title": _first_line(kind) if kind else phrase,
-        "status": int(status),
-        "detail": detail,
-        "code": kind.code if kind else phrase.lower().replace(" ", "_"),
-        **(more or {}),
-    }
+    body = _document(status, detail, kind, more)
     return Response(orjson.dumps(body), int(status), headers, MEDIA_TYPE)
 
 
@@ -116,12 +118,38 @@ def respond(
     """
     status = _nearest(error, statuses) or HTTPStatus.INTERNAL_SERVER_ERROR
     pause = error.retry_after if error.retry_after is not None else _nearest(error, _PAUSES)
+    headers = _pausing(pause) if error.run_id is None else _NOT_BY_ITSELF | _pausing(pause if key else None)
+    return problem(status, _detail(error, key), kind=type(error), headers=headers, more=_run_of(error))
+
+
+def told(error: TertuliaError) -> dict[str, object]:
+    """Return the problem document of an error that is told in the midst of something else."""
+    status = _nearest(error, STATUSES) or HTTPStatus.INTERNAL_SERVER_ERROR
+    return _document(status, _detail(error, None), type(error), _run_of(error))
+
+
+def _document(
+    status: int, detail: str, kind: type[TertuliaError] | None, more: Mapping[str, object] | None
+) -> dict[str, object]:
+    phrase = HTTPStatus(status).phrase
+    return {
+        "type": f"urn:tertulia:problem:{kind.code}" if kind else "about:blank",
+        "title": _first_line(kind) if kind else phrase,
+        "status": int(status),
+        "detail": detail,
+        "code": kind.code if kind else phrase.lower().replace(" ", "_"),
+        **(more or {}),
+    }
+
+
+def _run_of(error: TertuliaError) -> dict[str, object]:
+    return {} if error.run_id is None else {"run_id": error.run_id}
+
+
+def _detail(error: TertuliaError, key: str | None) -> str:
     if error.run_id is None:
-        detail = _sentences(str(error), _nearest(error, _NEXT))
-        return problem(status, detail, kind=type(error), headers=_pausing(pause))
-    detail = _sentences(str(error), _after_acceptance(error, key))
-    headers = _NOT_BY_ITSELF | _pausing(pause if key else None)
-    return problem(status, detail, kind=type(error), headers=headers, more={"run_id": error.run_id})
+        return _sentences(str(error), _nearest(error, _NEXT))
+    return _sentences(str(error), _after_acceptance(error, error.run_id, key))
 
 
 def going_down(run_id: str, *, key: str | None) -> Response:
@@ -130,17 +158,21 @@ def going_down(run_id: str, *, key: str | None) -> Response:
     return respond(error, key=key)
 
 
-def _after_acceptance(error: TertuliaError, key: str | None) -> str:
+def _after_acceptance(error: TertuliaError, run_id: str, key: str | None) -> str:
     if isinstance(error, Stopping | StoreError):  # what waits has ended, and not the run
         again = "send it again with the same Idempotency-Key, or " if key else ""
         return f"The message is kept and will be answered: {again}read the conversation's messages later."
+    if isinstance(error, NeedsAttention):
+        return f"The message is kept. Decide how it goes on: POST /v1/runs/{run_id}/decide."
+    if isinstance(error, RunCancelled):
+        return "The message is kept; to have it answered after all, send it anew, with a new Idempotency-Key."
     if isinstance(error, ContextTooLong):
         return "The message is kept, and asking again as it is would fail again."
     if key:
         return "The message is kept; the same request with the same Idempotency-Key asks again."
     return (
         "The message is kept, but came without an Idempotency-Key: sent again, it is said twice. "
-        "Send one with the next message, and the same request asks again."
+        f"POST /v1/runs/{run_id}/retry asks again instead."
     )
 
 

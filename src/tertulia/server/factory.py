@@ -1,8 +1,8 @@
 """Puts the service together: an app in, an ASGI application out."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from typing import Any, Final, TypeAlias
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -11,10 +11,13 @@ from typing_extensions import override
 from tertulia import __version__
 from tertulia.app import App
 from tertulia.server import errors
+from tertulia.server.conversations import Conversations
 from tertulia.server.edge import Edge
 from tertulia.server.forgiving import Forgiving
+from tertulia.server.jobs import Jobs
 from tertulia.server.limits import Limits
 from tertulia.server.ops import Ops
+from tertulia.server.runs import Runs
 from tertulia.server.tutorial import Tutorial
 
 _ABOUT: Final = (
@@ -23,14 +26,25 @@ _ABOUT: Final = (
 )
 
 
-def create_app(app: App) -> FastAPI:
-    """Return the service on this app, which it starts and stops with itself."""
+Watch: TypeAlias = Callable[[App], AbstractContextManager[None]]
+
+
+def _unwatched(app: App) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def create_app(app: App, *, watch: Watch = _unwatched) -> FastAPI:
+    """Return the service on this app, which it starts and stops with itself.
+
+    ``watch`` stands around the time in between: it may have the app drained before the server stops it.
+    """
 
     @asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
         await app.start()
         try:
-            yield
+            with watch(app):
+                yield
         finally:
             await app.stop()
 
@@ -48,6 +62,9 @@ def create_app(app: App) -> FastAPI:
     errors.install(api)
     # Straight onto the one router: an included one would match every request twice.
     Tutorial(app).mount(api.router)
+    Runs(app).mount(api.router)
+    Conversations(app).mount(api.router)
+    Jobs(app).mount(api.router)
     Ops(app).mount(api.router)
     # The last one added stands outermost.
     settings = app.settings

@@ -36,12 +36,18 @@ async def answer(request: Request, turn: Turn, *, after: str | None, limit: int 
     """Return the list as JSON; a long whole one is sent while it is read, so that memory stays flat."""
     page = _leading_on(await turn(after, limit or _BATCH), {after})
     if page.after is None:
-        return Response(as_json(page.rows), media_type=JSON)
+        return as_response(page.rows)
     if limit is None:
         return StreamingResponse(_whole(page, turn), media_type=JSON)
-    following = request.url.include_query_params(after=page.after, limit=limit)
-    link = f'<{following.path}?{following.query}>; rel="next"'
-    return Response(as_json(page.rows), headers={"link": link}, media_type=JSON)
+    headers = _link(request, after=page.after, limit=limit)
+    return Response(as_json(page.rows), headers=headers, media_type=JSON)
+
+
+def listing(request: Request, page: Page, *, limit: int) -> Response:
+    """Return a page of a list as an object, which tells what to ask for the next page with."""
+    listed = {"object": "list", "data": page.rows, "has_more": page.after is not None, "cursor": page.after}
+    headers = {} if page.after is None else _link(request, after=page.after, limit=limit)
+    return Response(as_json(listed), headers=headers, media_type=JSON)
 
 
 def place(after: str | None, *, prefix: str) -> str | None:
@@ -56,9 +62,19 @@ def place_number(after: str | None) -> int:
     return 0 if after is None else whole_number(after, otherwise=_NOWHERE)
 
 
+def _link(request: Request, *, after: str, limit: int) -> dict[str, str]:
+    following = request.url.include_query_params(after=after, limit=limit)
+    return {"link": f'<{following.path}?{following.query}>; rel="next"'}
+
+
 def as_json(value: object) -> bytes:
     """Return a value as JSON, times in UTC with a ``Z``."""
     return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+
+
+def as_response(value: object) -> Response:
+    """Return a value as the JSON answer to a request."""
+    return Response(as_json(value), media_type=JSON)
 
 
 async def _whole(first: Page, turn: Turn) -> AsyncIterator[bytes]:

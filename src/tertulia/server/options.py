@@ -1,22 +1,22 @@
 """What a request may ask for beyond its message, on every surface: in its body or in headers."""
 
+import json
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal, TypeAlias
+from hashlib import sha256
+from typing import Annotated, Any, Final, TypeAlias, get_args
 
 from pydantic import Field, WithJsonSchema
 from starlette.datastructures import Headers
 
-from tertulia.conversations import Multitask
+from tertulia.conversations import Multitask, Once
 from tertulia.definitions import ModelSettings
 from tertulia.errors import InvalidInput
-from tertulia.runtime import MAX_KEY, RunOptions
+from tertulia.runtime import MAX_KEY, RunOptions, check_key
 from tertulia.server.bodies import Body
 
 _MAX_DIGITS: Final = 18
 """So many fit into 64 bits."""
-_STRATEGIES: Final[Mapping[str, Multitask]] = {"enqueue": "enqueue", "reject": "reject"}
-
-Strategy: TypeAlias = Literal["enqueue", "reject"]
+_STRATEGIES: Final[Mapping[str, Multitask]] = {name: name for name in get_args(Multitask)}
 Settings: TypeAlias = Annotated[dict[str, object], WithJsonSchema(ModelSettings.json_schema())]
 """A model's settings; :meth:`ModelSettings.parse` checks them."""
 
@@ -24,9 +24,10 @@ Settings: TypeAlias = Annotated[dict[str, object], WithJsonSchema(ModelSettings.
 class Options(Body):
     """The fields that go with a message."""
 
-    multitask_strategy: Strategy | None = Field(
+    multitask_strategy: Multitask | None = Field(
         default=None,
-        description="When the conversation is busy: wait in line, or be refused with 409. "
+        description="When the conversation is busy: wait in line; be refused with 409; stop what is being "
+        "answered, and wait in line; or stop it, its messages withdrawn, and wait in line. "
         "Also as the header `X-Multitask-Strategy`; default: enqueue.",
     )
     expected_head: int | None = Field(
@@ -40,20 +41,35 @@ class Options(Body):
     )
 
 
+def in_header(name: str, text: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the OpenAPI description of a header that a request may have."""
+    return {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
+
+
+_KEY: Final = {"type": "string", "minLength": 1, "maxLength": MAX_KEY}
+
 PARAMETERS: Final = [
-    {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
-    for name, text, schema in (
-        (
-            "Idempotency-Key",
-            "The same message with the same key again has one effect and one answer; when no answer came "
-            "of it, the model is asked again about the message that is kept.",
-            {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
-        ),
-        ("X-Multitask-Strategy", "As `multitask_strategy`.", {"type": "string", "enum": [*_STRATEGIES]}),
-        ("X-Expected-Head", "As `expected_head`.", {"type": "integer", "minimum": 0}),
-    )
+    in_header(
+        "Idempotency-Key",
+        "The same message with the same key again has one effect and one answer; when no answer came "
+        "of it, the model is asked again about the message that is kept.",
+        _KEY,
+    ),
+    in_header("X-Multitask-Strategy", "As `multitask_strategy`.", {"type": "string", "enum": [*_STRATEGIES]}),
+    in_header("X-Expected-Head", "As `expected_head`.", {"type": "integer", "minimum": 0}),
 ]
 """The headers that do the same, for the OpenAPI description."""
+
+ONCE: Final = {
+    "parameters": [
+        in_header(
+            "Idempotency-Key",
+            "The same request with the same key again within 24 hours has one effect, and one answer.",
+            _KEY,
+        )
+    ]
+}
+"""The header that makes a write happen once, for the OpenAPI description."""
 
 
 def options_of(body: Options, headers: Headers) -> RunOptions:
@@ -64,6 +80,16 @@ def options_of(body: Options, headers: Headers) -> RunOptions:
         expected_head=body.expected_head if body.expected_head is not None else _head(headers),
         idempotency_key=headers.get("idempotency-key"),
     )
+
+
+def once_of(headers: Headers, asked: Body) -> Once | None:
+    """Return what makes a request happen once, if it has an Idempotency-Key; raises ``InvalidInput``."""
+    key = headers.get("idempotency-key")
+    if key is None:
+        return None
+    # Of what was understood, so that spaces and the order of fields make no other request.
+    understood = json.dumps(asked.model_dump(mode="json"), sort_keys=True)
+    return Once(key=check_key(key), request_hash=sha256(understood.encode()).digest())
 
 
 def whole_number(text: str, *, otherwise: str) -> int:

@@ -13,13 +13,13 @@ from tertulia.errors import InvalidInput, SessionMismatch, TertuliaError
 from tertulia.ids import AGENT, CONVERSATION, is_id, new_id
 from tertulia.messages import check_text
 from tertulia.runtime import check_alias
-from tertulia.server import exchanges, waiting
+from tertulia.server import exchanges, named, waiting
 from tertulia.server import tutorial_forms as forms
 from tertulia.server.bodies import Direct, described, read
 from tertulia.server.edge import note
 from tertulia.server.errors import TUTORIAL_STATUSES, answers, going_down, respond
-from tertulia.server.lists import JSON, MAX_LIMIT, Page, answer, as_json, place, place_number
-from tertulia.server.options import PARAMETERS, options_of
+from tertulia.server.lists import MAX_LIMIT, Page, answer, as_response, place, place_number
+from tertulia.server.options import ONCE, PARAMETERS, once_of, options_of
 from tertulia.server.tutorial_rows import agent_row, conversation_row, exchange_row
 from tertulia.shapes import shape_text
 
@@ -55,13 +55,13 @@ class Tutorial:
             "/agents/create-conversation",
             self.create_conversation,
             responses=answers(forms.Conversation, 404, 408, 409, 413, 415, 422, 503),
-            openapi_extra=described(forms.CreateConversation),
+            openapi_extra=described(forms.CreateConversation) | ONCE,
         )
         post(
             "/agents/create-agent",
             self.create_agent,
             responses=answers(forms.Agent, 408, 409, 413, 415, 422, 503),
-            openapi_extra=described(forms.CreateAgent),
+            openapi_extra=described(forms.CreateAgent) | ONCE,
         )
         get("/agents/get-messages", self.get_messages, responses=answers(list[forms.Exchange], 404, 422, 503))
         get(
@@ -76,7 +76,7 @@ class Tutorial:
 
     async def greet(self) -> Response:
         """Say that the service is there."""
-        return _json({"message": "Tertulia is listening. Create an agent, then chat with it."})
+        return as_response({"message": "Tertulia is listening. Create an agent, then chat with it."})
 
     async def create_agent(self, request: Request) -> Response:
         """Create an agent."""
@@ -92,8 +92,9 @@ class Tutorial:
             model=form.model,
             settings=ModelSettings.parse(form.settings),
         )
-        agent = await self._app.store.agents.create(DEFAULT_TENANT, agent_id, definition.checked())
-        return _json(agent_row(agent, []))
+        once = once_of(request.headers, form)
+        agent = await self._app.store.agents.create(DEFAULT_TENANT, agent_id, definition.checked(), once=once)
+        return as_response(agent_row(agent, []))
 
     async def get_agents(self, request: Request, after: After = None, limit: Limit = None) -> Response:
         """List the agents, each with its conversations (the 100 newest), oldest first."""
@@ -112,7 +113,8 @@ class Tutorial:
     async def create_conversation(self, request: Request) -> Response:
         """Begin a conversation with an agent, or return the one that has this id already."""
         form = await read(request, forms.CreateConversation)
-        agent_id, store = await self._agent_id(form.agent_id), self._app.store.conversations
+        agent_id = await named.agent_id(self._app.store, form.agent_id)
+        once, store = once_of(request.headers, form), self._app.store.conversations
         if form.id is not None and is_id(form.id, prefix=CONVERSATION):  # one of ours: it has to be there
             conversation = await store.get(DEFAULT_TENANT, form.id)
             if conversation.agent_id != agent_id:
@@ -120,9 +122,9 @@ class Tutorial:
         else:
             alias = None if form.id is None else check_alias(form.id)
             new = NewConversation(id=new_id(CONVERSATION), agent_id=agent_id, alias=alias)
-            conversation = await store.create(DEFAULT_TENANT, new)
+            conversation = await store.create(DEFAULT_TENANT, new, once=once)
         note(request.scope, conversation=conversation.id)
-        return _json(conversation_row(conversation))
+        return as_response(conversation_row(conversation))
 
     async def get_conversations(
         self, request: Request, agent_id: Named, after: After = None, limit: Limit = None
@@ -181,20 +183,12 @@ class Tutorial:
         if finished is None:
             return going_down(run_id, key=options.idempotency_key)
         shown = form.conversation_id or conversation.shown_id
-        return _json({"conversation_id": shown, "response": exchanges.spoken(finished.messages)})
+        return as_response({"conversation_id": shown, "response": exchanges.spoken(finished.messages)})
 
     async def _addressed(self, form: forms.Chat) -> str | NewConversation:
         if form.conversation_id is not None and form.agent_id is None:
             return check_text(form.conversation_id, what="conversation_id")
         if form.agent_id is not None and form.conversation_id is None:
-            return NewConversation(id=new_id(CONVERSATION), agent_id=await self._agent_id(form.agent_id))
+            agent_id = await named.agent_id(self._app.store, form.agent_id)
+            return NewConversation(id=new_id(CONVERSATION), agent_id=agent_id)
         raise InvalidInput("name either a conversation_id or, to begin a new conversation, an agent_id")
-
-    async def _agent_id(self, named: str) -> str:
-        if is_id(named, prefix=AGENT):
-            return named
-        return (await self._app.store.agents.get(DEFAULT_TENANT, check_text(named, what="agent_id"))).id
-
-
-def _json(value: object) -> Response:
-    return Response(as_json(value), media_type=JSON)

@@ -1,0 +1,127 @@
+"""How runs, and what belongs to them, are shown under ``/v1``."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import orjson
+
+from tertulia.conversations import Conversation, Run, Step, StoredJob, Wait
+from tertulia.engine import VERDICTS
+from tertulia.errors import Failure, TertuliaError
+from tertulia.messages import Flag, Message, Part, Text, to_datetime
+from tertulia.server.errors import told
+
+
+def run_row(run: Run, said: Iterable[Message] | None = None) -> dict[str, object]:
+    """Return a run, with what was said in it if that is given."""
+    row: dict[str, object] = {
+        "object": "run",
+        "id": run.id,
+        "conversation_id": run.conversation_id,
+        "n": run.n,
+        "status": run.status,
+        "stop": run.stop.name.lower() if run.stop else None,
+        "wait": None if run.wait is None else wait_row(run.wait),
+        "error": error_of(run.failure, run_id=run.id),
+        "input": {"message_id": run.input_message_id, "number": run.input_number or None},
+        "performer": run.performer,
+        "agent_version": run.agent_version,
+        "settings": run.options.get("settings", {}),
+        "metadata": run.options.get("metadata", {}),
+        "attempt": run.attempt,
+        "usage": run.usage,
+        "created_at": to_datetime(run.created_at),
+        "started_at": _time(run.started_at),
+        "ended_at": _time(run.ended_at),
+    }
+    return row if said is None else row | {"messages": [message_row(message) for message in said]}
+
+
+def error_of(failure: Failure | None, *, run_id: str) -> dict[str, object] | None:
+    """Return the problem document of what ended a run."""
+    return None if failure is None else told(TertuliaError.of(failure, run_id=run_id))
+
+
+def wait_row(wait: Wait) -> dict[str, object]:
+    """Return what a run waits for, with the verdicts that let it go on."""
+    return {
+        "kind": wait.kind,
+        "path": wait.path,
+        "message": wait.message,
+        "until": to_datetime(wait.until),
+        "verdicts": VERDICTS[wait.kind],
+    }
+
+
+def message_row(message: Message) -> dict[str, object]:
+    """Return a message; what waits for its number has null there."""
+    return {
+        "object": "message",
+        "id": message.id,
+        "number": message.number or None,
+        "role": message.role,
+        "author": message.author,
+        "content": [_part(part) for part in message.content],
+        "run_id": message.run_id,
+        "turn": message.turn,
+        "withdrawn": bool(message.flags & Flag.WITHDRAWN),
+        "incomplete": bool(message.flags & Flag.INCOMPLETE),
+        "deleted": bool(message.flags & Flag.DELETED),
+        "created_at": to_datetime(message.created_at),
+    }
+
+
+def step_row(step: Step) -> dict[str, object]:
+    """Return a step as it is journaled; outputs are let go of when a run ends."""
+    return {
+        "object": "step",
+        "path": step.path,
+        "kind": step.kind,
+        "output": orjson.loads(step.output) if step.output else None,
+        "external_id": step.external_id,
+        "usage": step.usage,
+        "started_at": to_datetime(step.started_at),
+        "ended_at": _time(step.ended_at),
+    }
+
+
+def conversation_row(conversation: Conversation) -> dict[str, object]:
+    """Return a conversation."""
+    return {
+        "object": "conversation",
+        "id": conversation.id,
+        "alias": conversation.alias,
+        "agent_id": conversation.agent_id,
+        "agent_version": conversation.agent_version,
+        "user_id": conversation.user_id,
+        "parent_id": conversation.parent_id,
+        "base": conversation.base,
+        "hidden": conversation.is_hidden,
+        "head": conversation.head,
+        "version": conversation.version,
+        "created_at": to_datetime(conversation.created_at),
+    }
+
+
+def job_row(stored: StoredJob) -> dict[str, object]:
+    """Return a job, without what it is to be done with."""
+    return {
+        "object": "job",
+        "id": stored.job.id,
+        "kind": stored.job.kind,
+        "status": stored.status,
+        "conversation_id": stored.conversation_id,
+        "run_id": stored.run_id,
+        "attempt": stored.attempt,
+        "due_at": _time(stored.due_at),
+        "error": stored.error,
+        "created_at": to_datetime(stored.created_at),
+    }
+
+
+def _part(part: Part) -> dict[str, object]:
+    return {"type": "text", "text": part.text} if isinstance(part, Text) else part.raw
+
+
+def _time(microseconds: int | None) -> datetime | None:
+    return to_datetime(microseconds) if microseconds else None

@@ -3,15 +3,16 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV ?= uv
+SECONDS ?= 60
 BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format lock bench storm clean
+.PHONY: help serve test test-storm test-deaths check format lock bench clean
 
 help: ## Show what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 serve: $(STAMP) ## Start the server on http://127.0.0.1:8000
 	@$(BIN)/tertulia serve
@@ -38,8 +39,11 @@ lock: ## Bring requirements.lock in line with pyproject.toml (needs uv)
 bench: $(STAMP) ## Measure what a turn costs
 	@$(BIN)/python -m benchmarks
 
-storm: $(STAMP) ## Let servers die 200 times and look for what was lost (some minutes)
-	@$(BIN)/python -m tests.journeys.storm --repetitions 200
+test-storm: $(STAMP) ## Kill, stall and cut off servers under callers (SECONDS=60 on each database)
+	@$(BIN)/python -m tests.journeys.storm --seconds $(SECONDS)
+
+test-deaths: $(STAMP) ## Let servers die 200 times and look for what was lost (some minutes)
+	@$(BIN)/python -m tests.journeys.deaths --repetitions 200
 
 clean: ## Remove what tools have left behind (neither .venv nor your data)
 	@rm -rf dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

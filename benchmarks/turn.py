@@ -161,8 +161,8 @@ def _database(postgres: PostgresServer | None, name: str) -> Iterator[tuple[str 
     if postgres is None:
         yield None, None
         return
-    postgres.execute(f"CREATE DATABASE {name}")
-    url = postgres.url(name)
+    postgres.make(name)
+    url = postgres.owner_url(name)  # the floor makes its own tables
     pid_file = Path(url.rpartition("host=")[2]) / "data" / "postmaster.pid"
     yield url, int(pid_file.read_text().split()[0])
     postgres.drop(name)

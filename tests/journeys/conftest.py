@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tertulia.testing.fake_openai import FakeOpenAI
-from tests.journeys.servers import Caller, calling
+from tertulia.testing.storm.servers import Caller, calling
 
 
 @pytest.fixture(params=["sqlite_url", "postgres_url"], ids=["sqlite", "postgresql"])

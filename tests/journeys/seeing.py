@@ -1,13 +1,13 @@
 """What a journey looks at in the end: the database, and what the model was asked."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tertulia.messages import now_us
 from tertulia.testing.fake_openai import FakeOpenAI
 from tertulia.testing.history import Crash, History, Said, Witness, check
 from tertulia.testing.reading import read_history
-from tests.journeys.servers import Place
+from tertulia.testing.storm.servers import Place
 
 _LOOKS = 1200
 
@@ -48,11 +48,16 @@ def asked_texts(body: dict[str, object]) -> list[str]:
 
 async def asked(fake: FakeOpenAI, *, times: int = 1) -> None:
     """Wait until the model has been asked so many times."""
+    await until(lambda: fake.calls >= times, f"call {times} of the model")
+
+
+async def until(is_so: Callable[[], bool], what: str = "it") -> None:
+    """Wait until something is so."""
     for _ in range(_LOOKS):
-        if fake.calls >= times:
+        if is_so():
             return
         await asyncio.sleep(0.02)
-    raise AssertionError(f"the model was asked {fake.calls} times, not {times}")
+    raise AssertionError(f"{what} never came to be")
 
 
 class Outage:

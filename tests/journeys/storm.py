@@ -1,87 +1,78 @@
-"""``python -m tests.journeys.storm``: servers die as often as asked for; says what came of it."""
+"""``python -m tests.journeys.storm``: a storm over each kind of database; says what came of it."""
 
 import argparse
 import asyncio
 import random
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from statistics import median, quantiles
-from time import monotonic
 
-from tertulia.stores.sql.migrate import upgrade
 from tertulia.testing.fake_openai import FakeOpenAI
-from tests.journeys.servers import Place
-from tests.journeys.storming import Storm, lives
+from tertulia.testing.history import Violation
+from tertulia.testing.storm.servers import Place
+from tertulia.testing.storm.weather import Forecast, Storm
+from tests.journeys.grounds import Behind, File, behind_a_proxy
 from tests.postgres import PostgresServer
 
-_AT_ONCE = 20
-"""Deaths on one database, before the next storm has a fresh one."""
+_LEASE_SECONDS = 2.0
+_MINUTE = 60.0
 
 
-@contextmanager
-def _databases(kind: str) -> Iterator[Iterator[str]]:
-    """Fresh databases of a kind, one after another."""
-    if kind == "sqlite":
-        with tempfile.TemporaryDirectory() as folder:
-            yield (f"sqlite:///{Path(folder) / f'{i}.db'}" for i in range(10**6))
-    else:
-        with PostgresServer() as server:
-            server.execute("CREATE DATABASE migrated")
-            upgrade(server.url("migrated"))
-            yield (server.url(server.fresh(template="migrated")) for _ in range(10**6))
+def _forecast(seconds: float, seed: int, *, is_file: bool) -> Forecast:
+    """Return the weather of a minute, or as much of it as fits into the time."""
+    share = seconds / _MINUTE
+    kills, stalls = max(1, round(28 * share)), max(1, round(11 * share))
+    if is_file:
+        return Forecast(
+            seconds=seconds, processes=1, kills=kills, stalls=stalls, restarts=0, cuts=0, seed=seed
+        )
+    restarts, cuts = max(1, round(3 * share)), max(1, round(30 * share))
+    return Forecast(seconds=seconds, kills=kills, stalls=stalls, restarts=restarts, cuts=cuts, seed=seed)
 
 
-async def _storm(url: str, deaths: int, *, seed: int, lease: float, replicas: int) -> Storm:
+async def _rage(ground: File | Behind, forecast: Forecast) -> tuple[Storm, list[Violation]]:
     async with FakeOpenAI(latency=0.05) as fake:
-        storm = Storm(Place(database_url=url, fake=fake, lease_seconds=lease), replicas=replicas)
-        await storm.rage(lives(deaths, seed=seed))
-    return storm
+        place = Place(database_url=ground.servers_url, fake=fake, lease_seconds=_LEASE_SECONDS)
+        storm = Storm(place, forecast, ground)
+        return storm, await storm.rage()
 
 
-def _told(storms: list[Storm], seconds: float) -> Iterator[str]:
-    said = sum(len(storm.said) for storm in storms)
-    asked = sum(storm.asked for storm in storms)
-    recoveries = sorted(each for storm in storms for each in storm.recoveries)
-    deaths = sum((storm.deaths for storm in storms), Counter[str]())
-    yield f"{deaths.total()} deaths in {seconds:.0f} s: {dict(deaths.most_common())}"
-    unanswered = sum(each.answer is None for storm in storms for each in storm.said)
-    yield f"{said} messages, {asked} first model calls, {asked - said} extra; {unanswered} given up"
-    if len(recoveries) > 1:
-        high = quantiles(recoveries, n=20)[-1]
-        yield f"orphaned runs ended after {median(recoveries):.2f} s (median), {high:.2f} s (95 %)"
-    violations = [each for storm in storms for each in storm.violations]
-    yield from (f"VIOLATION {each.rule}: {each.detail}" for each in violations)
-    yield f"{len(violations)} violations"
+async def _over_a_file(forecast: Forecast) -> tuple[Storm, list[Violation]]:
+    with tempfile.TemporaryDirectory() as folder:
+        return await _rage(File(Path(folder) / "storm.db"), forecast)
+
+
+async def _over_postgresql(server: PostgresServer, forecast: Forecast) -> tuple[Storm, list[Violation]]:
+    async with behind_a_proxy(server) as ground:
+        return await _rage(ground, forecast)
 
 
 def main() -> int:
     """Return 1 if any promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=_MINUTE)
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
-    parser.add_argument("--replicas", type=int, default=0, help="servers beside the one that dies")
-    parser.add_argument("--lease", type=float, default=1.0, help="seconds")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))  # noqa: S311
     given = parser.parse_args()
     sys.stdout.write(f"seed {given.seed}\n")
-    kinds = ("sqlite", "postgresql") if given.database == "both" else (given.database,)
-    has_failed = False
-    for kind in kinds:
-        begun, storms, left = monotonic(), [], given.repetitions // len(kinds)
-        with _databases(kind) as urls:
-            while left > 0:
-                deaths, seed = min(left, _AT_ONCE), given.seed + left
-                storm = _storm(next(urls), deaths, seed=seed, lease=given.lease, replicas=given.replicas)
-                storms.append(asyncio.run(storm))
-                left -= deaths
-        has_failed |= any(storm.violations for storm in storms)
-        sys.stdout.writelines(f"{kind}: {line}\n" for line in _told(storms, monotonic() - begun))
-        sys.stdout.flush()
-    return 1 if has_failed else 0
+    broken = 0
+    if given.database != "postgresql":
+        forecast = _forecast(given.seconds, given.seed, is_file=True)
+        broken += _told("sqlite", *asyncio.run(_over_a_file(forecast)))
+    if given.database != "sqlite":
+        with PostgresServer() as server:
+            server.make("migrated")
+            forecast = _forecast(given.seconds, given.seed, is_file=False)
+            broken += _told("postgresql", *asyncio.run(_over_postgresql(server, forecast)))
+    return 1 if broken else 0
+
+
+def _told(kind: str, storm: Storm, violations: list[Violation]) -> int:
+    sys.stdout.writelines(f"{kind}: {line}\n" for line in storm.told())
+    sys.stdout.writelines(f"{kind}: VIOLATION {each.rule}: {each.detail}\n" for each in violations)
+    sys.stdout.write(f"{kind}: {len(violations)} violations\n")
+    sys.stdout.flush()
+    return len(violations)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from tertulia.testing.fake_openai import FakeOpenAI
-from tests.journeys.servers import Caller, Place, serving
+from tertulia.testing.storm.servers import Caller, Place, serving
 
 _CHEF = {
     "context": "You are a chef who specialises in Mediterranean food.",

@@ -2,59 +2,92 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 
 from tertulia.testing.fake_openai import FakeOpenAI
 from tertulia.testing.history import History
+from tertulia.testing.storm.servers import Answer, Caller, Place, Server, serving
+from tests.conftest import Times
 from tests.journeys.seeing import asked_texts, check_history, texts
-from tests.journeys.servers import Caller, Place, Server, serving
 
-_PAIRS = 100
+_AT_ONCE = 10
 
 
 async def test_two_messages_at_once_are_both_answered_in_the_order_of_acceptance(
-    database_url: str, fake: FakeOpenAI, caller: Caller
+    database_url: str, fake: FakeOpenAI, caller: Caller, times: Times
 ) -> None:
-    place = Place(database_url=database_url, fake=fake)
+    place, count = Place(database_url=database_url, fake=fake), times(60, 500)
 
     async with serving(place) as server:
-        history = await _pairs(caller, place, server, server)
+        answers = await _pairs(caller, server, server, count)
+        history = await check_history(place)
 
-    _all_in_order(history)
+    _all_answered(answers)
+    _all_in_order(history, count)
 
 
 async def test_two_messages_at_once_to_two_replicas_are_answered_in_order(
-    postgres_url: str, fake: FakeOpenAI, caller: Caller
+    database_url: str, fake: FakeOpenAI, caller: Caller, times: Times
 ) -> None:
-    place = Place(database_url=postgres_url, fake=fake)
+    place, count = Place(database_url=database_url, fake=fake), times(60, 500)
 
     async with serving(place) as one, serving(place) as other:
-        history = await _pairs(caller, place, one, other)
+        answers = await _pairs(caller, one, other, count)
+        history = await check_history(place)
 
-    _all_in_order(history)
+    _all_answered(answers)
+    _all_in_order(history, count)
 
 
-async def _pairs(caller: Caller, place: Place, one: Server, other: Server) -> History:
-    """Post two messages at once to each of a hundred conversations, one to each server."""
+async def test_of_two_messages_at_once_that_do_not_want_to_wait_one_is_refused(
+    database_url: str, fake: FakeOpenAI, caller: Caller, times: Times
+) -> None:
+    place, count = Place(database_url=database_url, fake=fake), times(60, 500)
+    # Long enough for the other one to come meanwhile.
+    fake.latency = 1.0
+
+    async with serving(place) as one, serving(place) as other:
+        answers = await _pairs(caller, one, other, count, multitask_strategy="reject")
+        history = await check_history(place)
+
+    for pair in answers:
+        taken, refused = sorted(pair, key=lambda answer: answer.status)
+        assert (taken.status, refused.status) == (200, 409)
+        assert refused.json["code"] == "conversation_busy"
+        assert int(refused.headers["Retry-After"]) > 0
+    assert len(history.runs) == count
+    assert Counter(each.role for each in history.messages) == {"user": count, "assistant": count}
+
+
+async def _pairs(
+    caller: Caller, one: Server, other: Server, count: int, **options: str
+) -> list[tuple[Answer, Answer]]:
+    """Post two messages at once to each of so many conversations, one to each server."""
     agent = await caller.create_agent(one)
-    room = asyncio.Semaphore(10)
+    room = asyncio.Semaphore(_AT_ONCE)
 
-    async def pair(i: int) -> None:
+    async def pair(i: int) -> tuple[Answer, Answer]:
         async with room:
             name = await caller.create_conversation(one, agent)
-            answers = await asyncio.gather(
-                caller.chat(one, name, f"[[{i}a"), caller.chat(other, name, f"[[{i}b")
+            first = {"conversation_id": name, "message": f"[[{i}a", **options}
+            second = {"conversation_id": name, "message": f"[[{i}b", **options}
+            return await asyncio.gather(
+                caller.post(one, "/v1/runs", first), caller.post(other, "/v1/runs", second)
             )
-            assert [answer.status for answer in answers] == [200, 200]
-            # Whoever comes second sees the other and its answer.
-            assert {answer.text[:3] for answer in answers} == {"m=1", "m=2"}
 
-    await asyncio.gather(*(pair(i) for i in range(_PAIRS)))
-    return await check_history(place)
+    return await asyncio.gather(*(pair(i) for i in range(count)))
 
 
-def _all_in_order(history: History) -> None:
-    assert Counter(each.role for each in history.messages) == {"user": 2 * _PAIRS, "assistant": 2 * _PAIRS}
+def _all_answered(answers: Sequence[tuple[Answer, Answer]]) -> None:
+    for pair in answers:
+        assert [answer.status for answer in pair] == [200, 200]
+        # Whoever comes second sees the other and its answer.
+        assert {answer.said[:3] for answer in pair} == {"m=1", "m=2"}
+
+
+def _all_in_order(history: History, count: int) -> None:
+    assert Counter(each.role for each in history.messages) == {"user": 2 * count, "assistant": 2 * count}
     for one, two in pairwise(history.runs):
         if one.conversation_id == two.conversation_id:
             assert (one.n, one.input_number, one.last_number) == (1, 1, 2)

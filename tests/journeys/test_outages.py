@@ -2,52 +2,25 @@
 
 import asyncio
 import resource
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
-from tertulia.stores.sql.migrate import upgrade
 from tertulia.testing.fake_openai import FakeOpenAI
-from tests.journeys.seeing import Outage, asked, check_history, texts
-from tests.journeys.servers import Answer, Caller, Place, Server, serving
+from tertulia.testing.storm.listening import Heard
+from tertulia.testing.storm.servers import Answer, Caller, Place, Server, serving
+from tests.journeys.seeing import Outage, asked, check_history, texts, until
 from tests.postgres import PostgresServer
 
 _ATTEMPTS = 600
 
 
-class MortalPostgres(PostgresServer):
-    """A server that can be stopped hard, and started again on what it has kept."""
-
-    def stop_hard(self) -> None:
-        """End it as a crash would: nobody is waited for, nothing is written out."""
-        assert self._server is not None
-        self._server.send_signal(signal.SIGQUIT)
-        self._server.wait(30)
-
-    def start_again(self) -> None:
-        """Start it, and wait until it has recovered."""
-        assert self._server is not None
-        with (self._home / "log").open("ab") as log:
-            self._server = subprocess.Popen(
-                self._server.args,
-                cwd=self._home,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                **self._owner,
-            )
-        self._wait_until_ready(self._server)
-
-
 @pytest.fixture
-def mortal() -> Iterator[MortalPostgres]:
+def mortal() -> Iterator[PostgresServer]:
     """A PostgreSQL server of this test alone, with a migrated database ``kept``."""
-    with MortalPostgres() as server:
-        server.execute("CREATE DATABASE kept")
-        upgrade(server.url("kept"))
+    with PostgresServer() as server:
+        server.make("kept")
         yield server
 
 
@@ -86,8 +59,81 @@ async def test_full_disk_is_told_and_loses_nothing(sqlite_url: str, fake: FakeOp
     assert texts(history, name) == ["[[under way", first.text, "[[again", again.text]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of other processes are Linux's")
+async def test_stream_goes_on_while_the_disk_is_full_and_is_kept_whole_later(
+    sqlite_url: str, fake: FakeOpenAI, caller: Caller
+) -> None:
+    place = Place(database_url=sqlite_url, fake=fake)
+    fake.tps, fake.reply_chars = 10, 80
+
+    async with serving(place) as server:
+        heard = Heard(await caller.begin(server), "[[hello")
+        listening = asyncio.create_task(caller.hear(server, heard))
+        await until(lambda: bool(heard.spoken), "a part of the answer")
+        _, most = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (0, most))
+        await until(lambda: len(heard.spoken) == fake.reply_chars, "the whole answer")
+        refused = Heard(heard.conversation, "[[refused")
+        status = await caller.hear(server, refused)
+        was_over = listening.done()
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (most, most))
+        await listening
+        again = await caller.replay(server, heard)
+        history = await check_history(place)
+
+    assert (status, was_over, refused.told) == (503, False, [])
+    assert (heard.status, heard.faults) == ("completed", [])
+    assert (again.places, again.spoken) == (heard.places, heard.spoken)
+    assert texts(history, heard.conversation) == ["[[hello", heard.spoken]
+
+
+async def test_streams_outlive_a_database_that_is_gone_for_three_seconds(
+    mortal: PostgresServer, fake: FakeOpenAI, caller: Caller
+) -> None:
+    place = Place(database_url=mortal.url("kept"), fake=fake, lease_seconds=10)
+    fake.tps, fake.reply_chars = 5, 100
+
+    async with serving(place) as server:
+        agent = await caller.create_agent(server)
+        names = [await caller.create_conversation(server, agent) for _ in range(6)]
+        streams = [Heard(name, f"[[{i}") for i, name in enumerate(names)]
+        listening = [asyncio.create_task(_hear_all(caller, server, heard)) for heard in streams]
+        await until(lambda: all(heard.spoken for heard in streams), "a part of every answer")
+        away = Outage()
+        await asyncio.to_thread(mortal.crash)
+        gone_until = asyncio.get_running_loop().time() + 3
+        refused, ready = [], []
+        while asyncio.get_running_loop().time() < gone_until:
+            refused.append(await caller.chat(server, names[0], "[[refused", key="refused"))
+            ready.append(await caller.get(server, "/readyz"))
+            await asyncio.sleep(0.1)
+        alive = await caller.get(server, "/livez")
+        await asyncio.to_thread(mortal.restart)
+        more = await chat_until_taken(caller, server, names[0], "[[more")
+        await asyncio.gather(*listening)
+        again = [await caller.replay(server, heard) for heard in streams]
+        settled = await caller.get(server, "/readyz")
+        history = await check_history(place, crashes=[away.over()])
+
+    assert {answer.status for answer in refused} == {503}
+    assert ({answer.status for answer in ready}, alive.status, settled.status) == ({503}, 200, 200)
+    assert more.status == 200
+    assert [(heard.status, heard.faults) for heard in streams] == [("completed", [])] * len(streams)
+    assert [heard.places for heard in streams] == [replayed.places for replayed in again]
+    assert [heard.spoken for heard in streams] == [texts(history, name)[1] for name in names]
+    assert [run.epoch for run in history.runs] == [1] * len(history.runs)
+    assert "[[refused" not in {message.text for message in history.messages}
+
+
+async def _hear_all(caller: Caller, server: Server, heard: Heard) -> None:
+    """Listen to the end; what cannot be told while the database is away is asked for again."""
+    while heard.status is None:
+        await caller.hear(server, heard)
+        await asyncio.sleep(0.05)
+
+
 async def test_database_that_crashes_while_runs_are_under_way_loses_nothing(
-    mortal: MortalPostgres, fake: FakeOpenAI, caller: Caller
+    mortal: PostgresServer, fake: FakeOpenAI, caller: Caller
 ) -> None:
     place = Place(database_url=mortal.url("kept"), fake=fake, lease_seconds=1)
     fake.latency = 0.3
@@ -97,10 +143,10 @@ async def test_database_that_crashes_while_runs_are_under_way_loses_nothing(
         chats = [asyncio.create_task(caller.chat(server, name, f"[[{name}", key=name)) for name in names]
         await asked(fake, times=4)
         away = Outage()
-        await asyncio.to_thread(mortal.stop_hard)
+        await asyncio.to_thread(mortal.crash)
         refused = await caller.chat(server, names[0], "[[refused", key="other")
         ready = await caller.get(server, "/readyz")
-        await asyncio.to_thread(mortal.start_again)
+        await asyncio.to_thread(mortal.restart)
         answers = [await chat_until_taken(caller, server, name, "[[more") for name in names]
         first = await asyncio.gather(*chats)
         history = await check_history(place, crashes=[away.over()])
@@ -113,7 +159,7 @@ async def test_database_that_crashes_while_runs_are_under_way_loses_nothing(
 
 
 async def test_database_that_crashes_again_and_again_loses_nothing(
-    mortal: MortalPostgres, fake: FakeOpenAI, caller: Caller
+    mortal: PostgresServer, fake: FakeOpenAI, caller: Caller
 ) -> None:
     place, crashes = Place(database_url=mortal.url("kept"), fake=fake, lease_seconds=1), []
     fake.latency = 0.05
@@ -132,8 +178,8 @@ async def test_database_that_crashes_again_and_again_loses_nothing(
             # For ever new runs to be under way each time.
             await asked(fake, times=fake.calls + 6)
             away = Outage()
-            await asyncio.to_thread(mortal.stop_hard)
-            await asyncio.to_thread(mortal.start_again)
+            await asyncio.to_thread(mortal.crash)
+            await asyncio.to_thread(mortal.restart)
             crashes.append(away.over())
         await asyncio.gather(*talks)
         history = await check_history(place, crashes=crashes)

@@ -3,8 +3,9 @@
 import asyncio
 
 from tertulia.testing.fake_openai import FakeOpenAI
+from tertulia.testing.storm.servers import Answer, Caller, Place, serving
+from tests.conftest import Times
 from tests.journeys.seeing import asked, calls, check_history, texts
-from tests.journeys.servers import Caller, Place, serving
 
 
 async def test_twenty_at_once_under_one_key_have_one_effect_and_one_answer(
@@ -24,21 +25,30 @@ async def test_twenty_at_once_under_one_key_have_one_effect_and_one_answer(
     assert (len(history.runs), calls(fake)) == (1, {"[[once": 1})
 
 
-async def test_one_key_on_two_replicas_has_one_effect_and_one_answer(
-    postgres_url: str, fake: FakeOpenAI, caller: Caller
+async def test_twenty_at_once_under_one_key_on_two_replicas_have_one_effect_and_one_answer(
+    database_url: str, fake: FakeOpenAI, caller: Caller, times: Times
 ) -> None:
-    place = Place(database_url=postgres_url, fake=fake)
-    fake.latency = 0.3
+    place, groups, room = Place(database_url=database_url, fake=fake), times(8, 100), asyncio.Semaphore(4)
+    fake.latency = 0.2
 
     async with serving(place) as one, serving(place) as other:
-        name = await caller.begin(one)
-        answers = await asyncio.gather(
-            *(caller.chat(server, name, "[[once", key="k") for server in (one, other) * 10)
-        )
+        agent = await caller.create_agent(one)
+
+        async def ask(group: int) -> list[Answer]:
+            async with room:
+                name = await caller.create_conversation(one, agent)
+                text = f"[[{group} once"
+                return await asyncio.gather(
+                    *(caller.chat(server, name, text, key="k") for server in (one, other) * 10)
+                )
+
+        answered = await asyncio.gather(*map(ask, range(groups)))
         history = await check_history(place)
 
-    assert len({answer.body for answer in answers}) == 1
-    assert (len(history.runs), calls(fake)) == (1, {"[[once": 1})
+    assert {answer.status for answers in answered for answer in answers} == {200}
+    assert [len({answer.body for answer in answers}) for answers in answered] == [1] * groups
+    assert len(history.runs) == groups
+    assert calls(fake) == {f"[[{group} once": 1 for group in range(groups)}
 
 
 async def test_same_key_with_another_message_is_refused(

@@ -14,8 +14,8 @@ from tertulia.runtime import RunOptions
 from tertulia.settings import Settings
 from tertulia.testing.fake_openai import FakeOpenAI
 from tertulia.testing.history import Said
+from tertulia.testing.storm.servers import Caller, Place, serving
 from tests.journeys.seeing import Outage, asked, calls, check_history, texts
-from tests.journeys.servers import Caller, Place, serving
 
 _KEY = "k"
 

@@ -1,99 +1,214 @@
-"""``python -m tests.journeys.turns URL FILE``: a program whose runs have several turns; ends when all have.
+"""``python -m tests.journeys.turns URL FILE [POINT:PASSING …]``: lives of a program whose runs have turns.
 
-Every step writes its name to a file, as something would that costs money.
+Each life decides about what waits and carries out what can be, until it dies at its point or has to wait
+itself. Others follow until every point has been died at, and then until there is nothing left to be done.
+How each has ended is told on a line of its own.
+
+Every step writes its name to a file, as something would that costs money, and so do jobs and decisions.
 """
 
 import argparse
 import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
+import orjson
+import pytest
 from typing_extensions import override
 
-from tertulia.engine import ActiveRun, Engine, Performer, Probe, StepResult, Turn
-from tertulia.engine.chores import CLAIM_LIMIT
+from tertulia.conversations import DEFAULT_TENANT, Job, Run, StoredJob
+from tertulia.engine import ActiveRun, Decision, Engine, Performer, Plan, Probe, StepResult, Turn, Worker
+from tertulia.ids import JOB, new_id
 from tertulia.stores import open_store
-from tertulia.testing.builders import PERFORMER, a_claimant, a_digest, an_answer
-from tertulia.testing.crashing import crash_at
+from tertulia.testing.builders import PERFORMER, a_digest, an_answer
+from tertulia.testing.crashing import KILLED, crash_at
+from tertulia.testing.history import QUEUED, RUNNING, WAITING, History
+from tertulia.testing.reading import read_history
 
 TURNS: Final = 3
-_LEASE_SECONDS: Final = 0.5
+Policy: TypeAlias = Literal["retry", "fail", "ask"]
+POLICIES: Final[Sequence[Policy]] = ("retry", "fail", "ask")
+"""What is done about an effect of which nobody knows whether it has happened; messages name it."""
+APPROVED_TURN: Final = 2
+"""This one waits for somebody's permission."""
+_NOTE: Final = "note"
+_LEASE_SECONDS: Final = 0.25
 _POLL_SECONDS: Final = 0.05
-_QUIET_POLLS: Final = 30
-"""So many looks in vain take longer than a lease lasts."""
+_MAX_LIVES: Final = 30
+_LIFE_SECONDS: Final = 60
+"""A life that takes longer hangs."""
+
+
+class Ledger:
+    """The file in which everything that must not happen too often is written down."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def note(self, what: str) -> None:
+        with self._path.open("a") as lines:
+            lines.write(f"{what}\n")
 
 
 class Circle(Performer):
-    """Lets three speak, one after another, each in two steps."""
+    """Lets three speak, one after another: each thinks, and then does something that could do harm twice."""
 
-    def __init__(self, effects: Path) -> None:
-        self._effects = effects
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
 
     @override
     async def perform(self, run: ActiveRun) -> Turn | None:
-        begun = int(run.conversation.state or 0) if run.is_resumed else 0
+        who, _, last = (run.conversation.state or "").partition(" ")
+        # One that has failed in the middle has left its state behind.
+        begun = int(last) if who == run.run.id else 0
         turn = None
         for number in range(begun + 1, TURNS + 1):
-            for part in ("think", "speak"):
-                await self._step(run, f"turn/{number}/{part}")
-            turn = Turn(
-                author=f"{number}",
-                messages=(an_answer(f"{run.input.text}.{number}", turn=number),),
-                tokens=1,
-                state=f"{number % TURNS}",
-            )
+            turn = await self._turn(run, number)
             if number < TURNS:
                 await run.commit_turn(turn)
         return turn
 
-    async def _step(self, run: ActiveRun, path: str) -> None:
+    async def _turn(self, run: ActiveRun, number: int) -> Turn:
+        if number == APPROVED_TURN:
+            run.ask(f"turn/{number}/approval", kind="approval", message="May it go on?")
+        await self._step(run, f"turn/{number}/think")
+        await self._step(run, f"turn/{number}/act", on_unknown=_policy(run.input.text))
+        said = f"{run.input.text}.{number}"
+        return Turn(
+            author=f"{number}",
+            messages=(an_answer(said, turn=number),),
+            tokens=1,
+            state=f"{run.run.id} {number}",
+            jobs=(Job(id=new_id(JOB), kind=_NOTE, payload=orjson.dumps(said).decode()),),
+        )
+
+    async def _step(self, run: ActiveRun, path: str, *, on_unknown: Policy | None = None) -> None:
         async def work() -> StepResult:
-            with self._effects.open("a") as lines:
-                lines.write(f"{run.input.text} {path}\n")
+            self._ledger.note(f"step {run.input.text} {path}")
             return StepResult(output="{}")
 
-        await run.step(path, work, kind="tool", identity=a_digest(path), within_seconds=5)
+        plan = Plan(
+            kind="tool",
+            identity=a_digest(path),
+            within_seconds=5,
+            has_effect=on_unknown is not None,
+            on_unknown=on_unknown or "ask",
+        )
+        await run.step(path, work, plan)
 
 
-async def carry_out(url: str, effects: Path, probe: Probe) -> None:
-    """Carry out every run that there is, and return when there is none left."""
-    store, in_vain = open_store(url), 0
+class Noting(Worker):
+    """Does jobs by writing them down."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    @override
+    async def do(self, job: StoredJob) -> None:
+        self._ledger.note(f"job {orjson.loads(job.job.payload)}")
+
+
+def _policy(text: str) -> Policy:
+    return next(policy for policy in POLICIES if text.endswith(policy))
+
+
+async def _live(url: str, ledger: Ledger, probe: Probe) -> None:
+    """Decide about what waits, carry out what can be, and return when there is nothing more to do."""
+    store = open_store(url)
     await store.open()
-
-    async def pause(seconds: float) -> None:
-        nonlocal in_vain
-        if seconds == _POLL_SECONDS:
-            in_vain = 0 if engine.active else in_vain + 1
-            if in_vain > _QUIET_POLLS:
-                done.set()
-        await asyncio.sleep(seconds)
-
-    done = asyncio.Event()
     engine = Engine(
         store,
-        performers={PERFORMER: Circle(effects)},
+        performers={PERFORMER: Circle(ledger)},
+        workers={_NOTE: Noting(ledger)},
         lease_seconds=_LEASE_SECONDS,
         poll_seconds=_POLL_SECONDS,
         probe=probe,
-        pause=pause,
     )
     await engine.start()
-    await done.wait()
+    for run in await store.runs.waiting(DEFAULT_TENANT):
+        await _decide(engine, ledger, run)
+    await _rest(engine, url)
     await engine.stop()
-    assert await store.runs.claim(a_claimant(), limit=CLAIM_LIMIT) == []
     await store.close()
 
 
+async def _decide(engine: Engine, ledger: Ledger, run: Run) -> None:
+    """Allow what is asked for; have what may have happened done again, and write that down first."""
+    assert run.wait is not None
+    verdict = {"approval": "approve", "unknown_outcome": "retry"}[run.wait.kind]
+    ledger.note(f"decided {run.id} {run.wait.path} {verdict}")
+    await engine.decide(run.tenant, run.id, Decision(verdict=verdict))
+
+
+async def _rest(engine: Engine, url: str) -> None:
+    """Wait until there is neither a job left nor a run that can go on."""
+    while True:
+        if not engine.active and not await _has_work(engine, url):
+            return
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _has_work(engine: Engine, url: str) -> bool:
+    return bool(await engine.store.jobs.page(DEFAULT_TENANT)) or _can_go_on(await read_history(url))
+
+
+def _can_go_on(history: History) -> bool:
+    """Whether there is a run that can be carried out without a decision."""
+    held = {run.conversation_id for run in history.runs if run.status == WAITING}
+    return any(
+        run.status == RUNNING or (run.status == QUEUED and run.conversation_id not in held)
+        for run in history.runs
+    )
+
+
+def _fork(url: str, ledger: Ledger, death: str | None) -> int:
+    """Live once, in a process of its own that has loaded everything already; return how it has ended."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(_LIFE_SECONDS)
+        point, _, passing = (death or "").partition(":")
+        asyncio.run(_live(url, ledger, crash_at(point or None, passing=int(passing or 1))))
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _lives(url: str, ledger: Ledger, deaths: Sequence[str]) -> None:
+    """Live until each death has been died, and then until all is done."""
+    for death in deaths:
+        for _ in range(_MAX_LIVES):
+            if _told(_fork(url, ledger, death)) == KILLED or _is_done(url):
+                break
+    for _ in range(_MAX_LIVES):
+        if _is_done(url):
+            break
+        _told(_fork(url, ledger, None))
+
+
+def _told(code: int) -> int:
+    sys.stdout.write(f"{code}\n")
+    sys.stdout.flush()
+    return code
+
+
+def _is_done(url: str) -> bool:
+    return all(run.ended_at for run in asyncio.run(read_history(url)).runs)
+
+
 def main() -> None:
-    """Carry out what there is, or die on the way."""
+    """Carry out what there is, whatever it takes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
-    parser.add_argument("effects", type=Path)
-    parser.add_argument("--crash-at")
-    parser.add_argument("--pass", dest="passing", type=int, default=1)
+    parser.add_argument("ledger", type=Path)
+    parser.add_argument("deaths", nargs="*", metavar="POINT:PASSING")
     given = parser.parse_args()
-    probe = crash_at(given.crash_at, passing=given.passing)
-    asyncio.run(carry_out(given.url, given.effects, probe))
+    with pytest.MonkeyPatch.context() as patched:
+        # Those who die with a job in their hands leave it to the next life, not to one in six minutes.
+        patched.setattr("tertulia.engine.jobs.LEASE_SECONDS", _LEASE_SECONDS)
+        _lives(given.url, Ledger(given.ledger), given.deaths)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,13 @@ from itertools import pairwise
 from typing import Final
 
 QUEUED: Final = "queued"
+RUNNING: Final = "running"
+WAITING: Final = "waiting"
 COMPLETED: Final = "completed"
-_HOLDING: Final = frozenset({"running", "waiting"})
-_TERMINAL: Final = frozenset({COMPLETED, "failed", "cancelled"})
+CANCELLED: Final = "cancelled"
+_HOLDING: Final = frozenset({RUNNING, WAITING})
+_TERMINAL: Final = frozenset({COMPLETED, "failed", CANCELLED})
+_ROLLBACK: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,20 @@ class ConversationRow:
     next_run: int
     holder: str | None = None
     queued: int = 0
+    parent_id: str | None = None
+    base: int = 0
+    """So many messages it shares with its parent; its own are numbered from the next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentRow:
+    """Messages of one conversation that are another's as well."""
+
+    conversation_id: str
+    source_id: str
+    """The conversation whose own they are."""
+    first: int
+    last: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +56,7 @@ class MessageRow:
     turn: int
     role: str
     text: str
+    is_withdrawn: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +73,12 @@ class RunRow:
     last_number: int
     created_at: int
     ended_at: int | None = None
+    input: str | None = None
+    """What its message says, as long as that has no number."""
+    stop: int = 0
+    """What it was asked for that is to stop it; above 0 it may end as cancelled only."""
+    is_asking: bool = False
+    """Whether somebody's decision about it is noted as missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +86,7 @@ class History:
     """What a database holds."""
 
     conversations: Sequence[ConversationRow] = ()
+    segments: Sequence[SegmentRow] = ()
     messages: Sequence[MessageRow] = ()
     runs: Sequence[RunRow] = ()
 
@@ -96,6 +122,8 @@ class Witness:
     crashes: Sequence[Crash] = ()
     is_quiet: bool = False
     """Whether everything has had the time to end."""
+    may_wait: bool = False
+    """Whether runs may wait for a decision even so, and others behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +139,10 @@ def check(history: History, witness: Witness | None = None) -> list[Violation]:
     seen = witness or Witness()
     found = []
     for log in _logs(history):
-        found += [*_numbers(log), *_order(log), *_ends(log, is_quiet=seen.is_quiet), *_queue(log)]
-    found += _strays(history)
+        found += [*_numbers(log), *_order(log), *_ends(log), *_stops(log), *_queue(log)]
+    found += [*_strays(history), *_branches(history)]
+    if seen.is_quiet:
+        found += _unended(history, may_wait=seen.may_wait)
     if seen.said is not None:
         found += _kept(history, seen.said)
     if seen.calls is not None:
@@ -141,9 +171,9 @@ def _logs(history: History) -> list[_Log]:
 
 
 def _numbers(log: _Log) -> Iterator[Violation]:
-    """Messages and runs are numbered from 1 without gap or double."""
+    """Messages and runs are numbered without gap or double: a branch's own from where it begins."""
     numbers = [message.number for message in log.messages]
-    if numbers != list(range(1, log.row.head + 1)):
+    if numbers != list(range(log.row.base + 1, log.row.head + 1)):
         yield Violation("numbers", f"{log.row.id}: head {log.row.head}, but numbers {numbers}")
     places = [run.n for run in log.runs]
     if places != list(range(1, log.row.next_run)):
@@ -173,31 +203,72 @@ def _block(log: _Log, run: RunRow) -> list[int]:
 
 
 def _overtaking(log: _Log) -> Iterator[Violation]:
-    """No run begins while one that was accepted earlier still waits."""
+    """No run begins while one that was accepted earlier still waits; one that never began may end."""
     has_waited = None
     for run in log.runs:
         if run.status == QUEUED:
             has_waited = has_waited or run
-        elif has_waited is not None:
+        elif has_waited is not None and not _never_began(run):
             yield Violation("order", f"run {run.n} of {log.row.id} has overtaken run {has_waited.n}")
 
 
-def _ends(log: _Log, *, is_quiet: bool) -> Iterator[Violation]:
-    """Runs end, once, with an answer if they are completed."""
+def _never_began(run: RunRow) -> bool:
+    return run.status == CANCELLED and not run.input_number
+
+
+def _ends(log: _Log) -> Iterator[Violation]:
+    """Runs end once, with an answer if they are completed."""
     by_run = defaultdict(list)
     for message in log.messages:
         if message.role != "user":
             by_run[message.run_id].append(message)
     for run in log.runs:
         answers = by_run[run.id]
-        if is_quiet and run.status not in _TERMINAL:
-            yield Violation("end", f"run {run.id} is {run.status}")
         if run.status == COMPLETED and not answers:
             yield Violation("answer", f"run {run.id} is completed without an answer")
         if run.last_number != max((each.number for each in answers), default=0):
             yield Violation("answer", f"run {run.id}: last number {run.last_number} is not that of its last")
         if any(count > 1 for count in Counter(each.turn for each in answers).values()):
             yield Violation("once", f"run {run.id} has said one turn twice")
+
+
+def _unended(history: History, *, may_wait: bool) -> Iterator[Violation]:
+    """Runs that should have ended by now, unless they wait for somebody, or behind one that does."""
+    holding = {run.conversation_id for run in history.runs if run.status == WAITING} if may_wait else set()
+    for run in history.runs:
+        is_held_up = run.conversation_id in holding and run.status in {WAITING, QUEUED}
+        if run.status not in _TERMINAL and not is_held_up:
+            yield Violation("end", f"run {run.id} is {run.status}")
+
+
+def _stops(log: _Log) -> Iterator[Violation]:
+    """Runs that were to stop have stopped, and what one of them was to take back is withdrawn."""
+    for run in log.runs:
+        is_over = run.status in _TERMINAL
+        if run.stop and is_over and run.status != CANCELLED:
+            yield Violation("stop", f"run {run.id} was to stop, and is {run.status}")
+        if run.is_asking if is_over else run.status == WAITING and not run.is_asking:
+            yield Violation("wait", f"run {run.id} is {run.status}; asks for a decision: {run.is_asking}")
+        if run.stop == _ROLLBACK and is_over:
+            yield from _shown(log, run)
+    yield from _unnumbered(log)
+
+
+def _shown(log: _Log, run: RunRow) -> Iterator[Violation]:
+    """Messages of a run that was rolled back, and are not withdrawn."""
+    for message in log.messages:
+        is_its = message.run_id == run.id or message.id == run.input_message_id
+        if is_its and not message.is_withdrawn:
+            yield Violation("withdrawn", f"run {run.id} was rolled back; message {message.number} was not")
+
+
+def _unnumbered(log: _Log) -> Iterator[Violation]:
+    """A message stands in the log or in its run, never in both, and never nowhere."""
+    for run in log.runs:
+        if not run.input_number and run.status not in {QUEUED, CANCELLED}:
+            yield Violation("order", f"run {run.id} is {run.status}, its message without a number")
+        if (run.input is None) is not bool(run.input_number):
+            yield Violation("kept", f"run {run.id}: input {run.input_number}, text kept: {run.input!r}")
 
 
 def _queue(log: _Log) -> Iterator[Violation]:
@@ -229,11 +300,28 @@ def _strays(history: History) -> Iterator[Violation]:
             yield Violation("kept", f"the message of run {run.id} is gone")
 
 
+def _branches(history: History) -> Iterator[Violation]:
+    """Branches share what their ancestors have written themselves: every number up to where they begin."""
+    own = {(each.conversation_id, each.number) for each in history.messages}
+    shared = defaultdict(list)
+    for segment in history.segments:
+        for number in range(segment.first, segment.last + 1):
+            shared[segment.conversation_id].append(number)
+            if (segment.source_id, number) not in own:
+                yield Violation("branch", f"{segment.source_id} has no message {number} of its own to share")
+    for row in history.conversations:
+        if (row.base > 0 and row.parent_id is None) or row.base > row.head:
+            yield Violation("branch", f"{row.id}: parent {row.parent_id}, base {row.base}, head {row.head}")
+        if sorted(shared[row.id]) != list(range(1, row.base + 1)):
+            yield Violation("branch", f"{row.id} shares {row.base} messages, but these: {shared[row.id]}")
+
+
 def _kept(history: History, said: Sequence[Said]) -> Iterator[Violation]:
     """What was acknowledged is there, exactly once; what was not is there at most once."""
     asked = Counter((each.conversation_id, each.text) for each in said)
     acknowledged = Counter((each.conversation_id, each.text) for each in said if each.is_acknowledged)
     kept = Counter((each.conversation_id, each.text) for each in history.messages if each.role == "user")
+    kept += Counter((run.conversation_id, run.input) for run in history.runs if run.input is not None)
     for which in asked | kept:
         if kept[which] < acknowledged[which]:
             yield Violation("kept", f"{which}: acknowledged {acknowledged[which]}, kept {kept[which]}")
@@ -261,7 +349,10 @@ def _answers(history: History) -> dict[tuple[str, str], list[str]]:
 
 
 def _paid(history: History, calls: Mapping[str, int], crashes: Sequence[Crash]) -> Iterator[Violation]:
-    """A model is asked once for every message, and once more at most for every crash on the way."""
+    """A model is asked once for every message, and once more at most for every crash on the way.
+
+    About a message without a number it is never asked, and about one whose run was stopped it need not be.
+    """
     texts = {each.id: each.text for each in history.messages if each.role == "user"}
     least, most = Counter[str](), Counter[str]()
     for run in history.runs:

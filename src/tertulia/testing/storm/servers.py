@@ -6,9 +6,9 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
@@ -17,11 +17,12 @@ import orjson
 
 import tertulia
 from tertulia.testing.fake_openai import FakeOpenAI
+from tertulia.testing.storm.listening import Heard, events, text_of
 
 _KEPT_LINES: Final = 200
 _START_SECONDS: Final = 60.0
 _SOURCES: Final = Path(tertulia.__file__).parents[1]
-CANNOT_CONNECT: Final = (aiohttp.ClientError, ConnectionError, TimeoutError)
+CANNOT_CONNECT: Final[tuple[type[Exception], ...]] = (aiohttp.ClientError, ConnectionError, TimeoutError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,11 @@ class Server:
         return self._url.result()
 
     @property
+    def is_up(self) -> bool:
+        """Whether it listens, as far as is known."""
+        return bool(self.url) and self._running.returncode is None
+
+    @property
     def pid(self) -> int:
         return self._running.pid
 
@@ -137,6 +143,7 @@ class Answer:
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def json(self) -> dict[str, object]:
@@ -145,8 +152,15 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The agent's answer."""
+        """The agent's answer, as the tutorial's surface gives it."""
         return str(self.json["response"])
+
+    @property
+    def said(self) -> str:
+        """The agent's answer, as a run gives it."""
+        messages = self.json["messages"]
+        assert isinstance(messages, list)
+        return text_of(messages[-1])
 
 
 class Caller:
@@ -176,11 +190,41 @@ class Caller:
         self, server: Server, path: str, body: object, *, headers: dict[str, str] | None = None
     ) -> Answer:
         async with self._session.post(server.url + path, json=body, headers=headers) as response:
-            return Answer(response.status, await response.read())
+            return Answer(response.status, await response.read(), response.headers)
 
     async def get(self, server: Server, path: str) -> Answer:
         async with self._session.get(server.url + path) as response:
-            return Answer(response.status, await response.read())
+            return Answer(response.status, await response.read(), response.headers)
+
+    async def hear(self, server: Server, heard: Heard, *, leave_at: int | None = None) -> int:
+        """Begin a run and listen, or go on listening to it where we were; return the response's status.
+
+        Ends with the stream, or after so many events.
+        """
+        async with self._listening(server, heard) as response:
+            if response.status == 200:
+                async with aclosing(events(response.content)) as stream:
+                    async for told in stream:
+                        heard.take(told)
+                        leave_at = None if leave_at is None else leave_at - 1
+                        if leave_at == 0:
+                            break
+            return response.status
+
+    async def replay(self, server: Server, heard: Heard) -> Heard:
+        """Return what is told of a run to somebody who begins to listen to it only now."""
+        again = Heard(heard.conversation, heard.text, run_id=heard.run_id)
+        await self.hear(server, again)
+        return again
+
+    def _listening(self, server: Server, heard: Heard) -> "aiohttp.client._RequestContextManager":
+        if heard.run_id is None:
+            body = {"conversation_id": heard.conversation, "message": heard.text, "stream": True}
+            return self._session.post(
+                f"{server.url}/v1/runs", json=body | heard.options, headers={"Idempotency-Key": heard.text}
+            )
+        headers = {} if heard.last is None else {"Last-Event-ID": str(heard.last)}
+        return self._session.get(f"{server.url}/v1/runs/{heard.run_id}/events", headers=headers)
 
     async def exchanges(self, server: Server, conversation: str) -> Sequence[dict[str, str | None]]:
         """Return what was asked and answered in a conversation."""

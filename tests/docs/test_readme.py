@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
@@ -22,8 +21,8 @@ START: Final = "make serve\n"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the commands are for a POSIX shell")
 
 
-def commands() -> list[str]:
-    return re.findall(r"^```bash\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+def commands(page: str = "README.md") -> list[str]:
+    return re.findall(r"^```bash\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
 
 
 def json_values(text: str) -> list[object]:
@@ -70,7 +69,7 @@ def server(tmp_path: Path, environment: dict[str, str]) -> Iterator[str]:
 
 def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
     for _ in range(SECONDS * 20):
-        with suppress(URLError, ConnectionError), urlopen(url, timeout=1) as answer:  # noqa: S310
+        with suppress(OSError), urlopen(url, timeout=1) as answer:  # noqa: S310
             if answer.status == 200:
                 return
         with suppress(subprocess.TimeoutExpired):
@@ -84,24 +83,45 @@ def test_the_readme_begins_with_the_start_of_the_server() -> None:
     assert "\nserve:" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
+def carry_out(block: str, server: str, folder: Path, environment: dict[str, str]) -> str:
+    """Do what a block of commands says, on this server; return what it prints."""
+    ran = subprocess.run(
+        ["/bin/bash", "-euo", "pipefail", "-c", block.replace("127.0.0.1:8000", server)],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert ran.returncode == 0, f"{block}\n{ran.stdout}\n{ran.stderr}"
+    return ran.stdout
+
+
+def test_every_command_about_runs_works(tmp_path: Path, environment: dict[str, str], server: str) -> None:
+    # In one shell: what one block has learnt, the next ones use.
+    told = carry_out("echo ----\n".join(commands("docs/runs.md")), server, tmp_path, environment).split(
+        "----"
+    )
+
+    _, plain, stream, resumed, cancelled, branch, marked, lists = told
+    assert json_values(plain)[0]["messages"][0]["content"][0]["text"] == "Paella"  # type: ignore[index]
+    kinds = re.findall(r"^event: (.*)$", stream, re.M)
+    assert (kinds[0], kinds[-2:]) == ("run.started", ["turn.finished", "run.finished"])
+    assert re.findall(r"^id: (.*)$", resumed, re.M)[0] == "2"
+    assert json_values(cancelled)[0]["status"] in {"completed", "cancelled"}  # type: ignore[index]
+    assert [each["number"] for each in json_values(branch)[2]["data"]] == [1, 2, 3, 4]  # type: ignore[index]
+    assert json_values(marked)[1]["deleted"]  # type: ignore[index]
+    assert [page["data"] for page in json_values(lists)] == [[], []]  # type: ignore[index]
+
+
 def test_every_command_of_the_readme_works(tmp_path: Path, environment: dict[str, str], server: str) -> None:
-    told = {}
+    told = {block: carry_out(block, server, tmp_path, environment) for block in commands()[1:]}
 
-    for block in commands()[1:]:
-        ran = subprocess.run(
-            ["/bin/bash", "-euo", "pipefail", "-c", block.replace("127.0.0.1:8000", server)],
-            cwd=tmp_path,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert ran.returncode == 0, f"{block}\n{ran.stdout}\n{ran.stderr}"
-        told[block] = ran.stdout
-
-    answers = [json_values(out) for block, out in told.items() if "curl" in block]
+    [drink] = [out for block, out in told.items() if "stream" in block]
+    assert drink.rstrip().splitlines()[-2] == "event: run.finished"
+    answers = [json_values(out) for block, out in told.items() if "curl" in block and out is not drink]
     chef, conversation, reply, desserts, said, _ = answers
     assert conversation == [{**conversation[0], "id": "dinner"}]  # type: ignore[dict-item]  # Any JSON object.
     assert reply == [{"conversation_id": "dinner", "response": "Paella"}]
@@ -109,5 +129,6 @@ def test_every_command_of_the_readme_works(tmp_path: Path, environment: dict[str
     assert [exchange["user_message"] for exchange in said[0]] == [  # type: ignore[attr-defined]
         "There are five of us, and one is allergic to peanuts.",
         "And for dessert?",
+        "And to drink?",
     ]
     assert chef[0]

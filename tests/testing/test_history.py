@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from tertulia.conversations import Stop
 from tertulia.stores import open_store
 from tertulia.testing.builders import (
     a_claimant,
     a_conversation,
     a_failed_run,
     a_finish,
+    a_fork,
     a_queued_run,
     a_submission,
+    a_waiting_run,
     an_exchange,
 )
 from tertulia.testing.history import (
@@ -23,6 +26,7 @@ from tertulia.testing.history import (
     MessageRow,
     RunRow,
     Said,
+    SegmentRow,
     Witness,
     check,
 )
@@ -76,12 +80,64 @@ SAID = [Said(conversation_id="c", text=f"U{i}", answer=f"A{i}", is_acknowledged=
 CALLS = {"U1": 1, "U2": 1}
 WITNESS = Witness(said=SAID, calls=CALLS, is_quiet=True)
 
-_QUEUED = replace(RUNS[1], status="queued", input_number=0, last_number=0, ended_at=None)
+_QUEUED = replace(RUNS[1], status="queued", input_number=0, last_number=0, ended_at=None, input="U2")
 _WAITS = History(conversations=[replace(ROW, head=2, queued=1)], messages=TALK[:2], runs=[RUNS[0], _QUEUED])
 _HELD = History(
     conversations=[replace(ROW, head=3, holder="r2")],
     messages=TALK[:3],
     runs=[RUNS[0], replace(RUNS[1], status="running", last_number=0, ended_at=None)],
+)
+
+_STOPPED = replace(_QUEUED, status="cancelled", ended_at=250)
+_NEVER_BEGUN = replace(_WAITS, conversations=[replace(ROW, head=2)], runs=[RUNS[0], _STOPPED])
+_PASSED_OVER = History(
+    conversations=[replace(ROW, head=0, queued=1)],
+    runs=[replace(_QUEUED, id="r1", n=1, input_message_id="u1", input="U1"), _STOPPED],
+)
+_ASKING = replace(_HELD, runs=[RUNS[0], replace(_HELD.runs[1], status="waiting", is_asking=True)])
+_BEHIND = replace(_QUEUED, id="r3", n=3, input_message_id="u3", input="U3")
+_BEHIND_ONE_THAT_ASKS = replace(
+    _ASKING,
+    conversations=[replace(_ASKING.conversations[0], queued=1, next_run=4)],
+    runs=[*_ASKING.runs, _BEHIND],
+)
+_INTERRUPTED = replace(GOOD, runs=[replace(RUNS[0], status="cancelled", stop=1), RUNS[1]])
+_INTERRUPTED_BEFORE_IT_SPOKE = replace(
+    GOOD,
+    messages=[TALK[0], _asked(2, 2), _answered(3, 2)],
+    conversations=[replace(ROW, head=3)],
+    runs=[replace(RUNS[0], status="cancelled", stop=1, last_number=0), _run(2, at=2, last=3)],
+)
+_ROLLED_BACK = replace(
+    GOOD,
+    messages=[*(replace(message, is_withdrawn=True) for message in TALK[:2]), *TALK[2:]],
+    runs=[replace(RUNS[0], status="cancelled", stop=4), RUNS[1]],
+)
+_BRANCH = ConversationRow(id="b", head=5, next_run=2, parent_id="c", base=3)
+_FORKED = History(
+    conversations=[ROW, _BRANCH],
+    segments=[SegmentRow(conversation_id="b", source_id="c", first=1, last=3)],
+    messages=[
+        *TALK,
+        replace(_asked(4, 3), conversation_id="b", id="bu"),
+        replace(_answered(5, 3), conversation_id="b", id="ba"),
+    ],
+    runs=[
+        *RUNS,
+        replace(_run(3, at=4, last=5), n=1, conversation_id="b", input_message_id="bu"),
+    ],
+)
+_FORKED_AGAIN = replace(
+    _FORKED,
+    conversations=[
+        *_FORKED.conversations,
+        ConversationRow(id="d", head=4, next_run=1, parent_id="b", base=4),
+    ],
+    segments=[
+        *_FORKED.segments,
+        SegmentRow(conversation_id="d", source_id="c", first=1, last=3),
+        SegmentRow(conversation_id="d", source_id="b", first=4, last=4),
+    ],
 )
 
 
@@ -94,7 +150,41 @@ def test_good_history_has_no_violation() -> None:
     assert check(History()) == []
 
 
-@pytest.mark.parametrize("history", [_WAITS, _HELD])
+@pytest.mark.parametrize(
+    "history",
+    [
+        _NEVER_BEGUN,
+        _INTERRUPTED,
+        _INTERRUPTED_BEFORE_IT_SPOKE,
+        _ROLLED_BACK,
+        _FORKED,
+        _FORKED_AGAIN,
+    ],
+)
+def test_history_with_runs_that_were_stopped_or_branches_has_no_violation(history: History) -> None:
+    assert check(history, Witness(is_quiet=True)) == []
+
+
+@pytest.mark.parametrize("history", [_ASKING, _BEHIND_ONE_THAT_ASKS])
+def test_run_may_wait_for_a_decision_and_others_behind_it(history: History) -> None:
+    assert check(history, Witness(is_quiet=True, may_wait=True)) == []
+    assert {each.rule for each in check(history, Witness(is_quiet=True))} == {"end"}
+
+
+def test_nothing_else_may_wait() -> None:
+    assert [each.rule for each in check(_WAITS, Witness(is_quiet=True, may_wait=True))] == ["end"]
+
+
+@pytest.mark.parametrize("history", [_NEVER_BEGUN, _WAITS])
+def test_message_without_a_number_is_kept_by_its_run(history: History) -> None:
+    said = [SAID[0], Said(conversation_id="c", text="U2", is_acknowledged=True)]
+
+    assert check(history, Witness(said=said, calls={"U1": 1})) == []
+    assert [each.rule for each in check(history, Witness(said=said, calls=CALLS))] == ["paid"]
+    assert [each.rule for each in check(history, Witness(said=said[:1]))] == ["once"]
+
+
+@pytest.mark.parametrize("history", [_WAITS, _HELD, _PASSED_OVER])
 def test_history_under_way_has_no_violation_before_all_is_quiet(history: History) -> None:
     assert check(history) == []
     assert {each.rule for each in check(history, Witness(is_quiet=True))} == {"end"}
@@ -190,6 +280,80 @@ _BROKEN: dict[str, tuple[History, Sequence[str]]] = {
         ["stray"],
     ),
     "a stray run": (replace(GOOD, runs=[*RUNS, replace(RUNS[0], conversation_id="d", id="x")]), ["stray"]),
+    "a run that never began, and has lost its message": (
+        replace(_NEVER_BEGUN, runs=[RUNS[0], replace(_STOPPED, input=None)]),
+        ["kept"],
+    ),
+    "a message that stands in the log and in its run": (
+        replace(GOOD, runs=[RUNS[0], replace(RUNS[1], input="U2")]),
+        ["kept"],
+    ),
+    "an answer to a message without a number": (
+        replace(_NEVER_BEGUN, runs=[RUNS[0], replace(_STOPPED, status="failed")]),
+        ["order"],
+    ),
+    "a run that was to stop, and did not": (
+        replace(_INTERRUPTED, runs=[replace(RUNS[0], stop=1), RUNS[1]]),
+        ["stop"],
+    ),
+    "a question of a run that was rolled back": (
+        replace(_ROLLED_BACK, messages=[TALK[0], *_ROLLED_BACK.messages[1:]]),
+        ["withdrawn"],
+    ),
+    "an answer of a run that was rolled back": (
+        replace(_ROLLED_BACK, messages=[_ROLLED_BACK.messages[0], *TALK[1:]]),
+        ["withdrawn"],
+    ),
+    "a run that waits for nothing": (
+        replace(_ASKING, runs=[RUNS[0], replace(_ASKING.runs[1], is_asking=False)]),
+        ["wait"],
+    ),
+    "a run that has ended, and still waits": (
+        replace(GOOD, runs=[RUNS[0], replace(RUNS[1], is_asking=True)]),
+        ["wait"],
+    ),
+    "a run that waits, and is not noted": (
+        replace(_ASKING, conversations=[replace(_ASKING.conversations[0], holder=None)]),
+        ["holder"],
+    ),
+    "a branch that shares too little": (
+        replace(_FORKED, segments=[replace(_FORKED.segments[0], last=2)]),
+        ["branch"],
+    ),
+    "a branch that shares something twice": (
+        replace(_FORKED, segments=[*_FORKED.segments, replace(_FORKED.segments[0], first=3)]),
+        ["branch"],
+    ),
+    "a branch that shares what is not there": (
+        replace(_FORKED, segments=[replace(_FORKED.segments[0], source_id="x")]),
+        ["branch"],
+    ),
+    "a branch that shares what its source shares": (
+        replace(
+            _FORKED_AGAIN,
+            segments=[
+                *_FORKED.segments,
+                SegmentRow(conversation_id="d", source_id="b", first=1, last=4),
+            ],
+        ),
+        ["branch"],
+    ),
+    "a branch of nothing": (
+        replace(_FORKED, conversations=[ROW, replace(_BRANCH, parent_id=None)]),
+        ["branch"],
+    ),
+    "a branch that copies what it shares": (
+        replace(_FORKED, messages=[*_FORKED.messages, replace(TALK[2], conversation_id="b")]),
+        ["numbers", "once"],
+    ),
+    "a branch that begins too late": (
+        replace(
+            _FORKED,
+            conversations=[ROW, replace(_BRANCH, base=2)],
+            segments=[replace(_FORKED.segments[0], last=2)],
+        ),
+        ["numbers"],
+    ),
     "a message that is gone": (
         with_messages(replace(TALK[0], id="x"), *TALK[1:]),
         ["kept"],
@@ -267,6 +431,32 @@ async def test_history_is_read_as_it_was_written(url: str) -> None:
     [row] = history.conversations
     assert (f"conv_{row.id}", row.head, row.queued, row.next_run) == (conversation.id, 3, 1, 4)
     assert [each.rule for each in check(history, Witness(is_quiet=True))] == ["end"]
+
+
+async def test_what_was_stopped_withdrawn_or_shared_is_read_as_it_was_written(url: str) -> None:
+    store = open_store(url)
+    await store.open()
+    conversation = await a_conversation(store)
+    await an_exchange(store, conversation, "U1", "A1")
+    branch = await a_fork(store, conversation, at=2)
+    rolled_back = await a_waiting_run(store, a_submission(conversation, "U2"))
+    never_begun = await a_queued_run(store, a_submission(conversation, "U3"))
+    for run in (never_begun.run, rolled_back.run):
+        await store.runs.stop(run.tenant, run.id, Stop.ROLLBACK, None)
+    waiting = await a_waiting_run(store, a_submission(branch, "U4"))
+
+    history = await read_history(url)
+    await store.close()
+
+    assert check(history, Witness(is_quiet=True, may_wait=True)) == []
+    runs = {f"run_{run.id}": run for run in history.runs}
+    assert (runs[never_begun.run.id].input, runs[never_begun.run.id].input_number) == ("U3", 0)
+    assert (runs[rolled_back.run.id].stop, runs[rolled_back.run.id].status) == (Stop.ROLLBACK, "cancelled")
+    assert (runs[waiting.run.id].is_asking, runs[waiting.run.id].input_number) == (True, 3)
+    assert [each.text for each in history.messages if each.is_withdrawn] == ["U2"]
+    assert {row.id: row.base for row in history.conversations} == {conversation.id[5:]: 0, branch.id[5:]: 2}
+    [segment] = history.segments
+    assert (segment.first, segment.last, segment.source_id) == (1, 2, conversation.id[5:])
 
 
 async def test_history_is_read_from_a_path_of_any_form(tmp_path: Path) -> None:

@@ -81,6 +81,12 @@ class PostgresServer:
         return f"postgresql://{role}@/{database}?host={self._home}"
 
     @property
+    def pid(self) -> int:
+        """Its first process, from which all others descend."""
+        assert self._server is not None
+        return self._server.pid
+
+    @property
     def socket(self) -> Path:
         """The Unix socket that it listens on."""
         return self._home / ".s.PGSQL.5432"

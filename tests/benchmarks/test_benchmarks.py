@@ -50,6 +50,16 @@ def test_a_few_turns_on_postgresql_give_a_table_with_ratios() -> None:
     assert any(re.search(r"ours / floor at t1: \d+\.\d\d", line) for line in lines)
 
 
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_the_engine_alone_gives_a_table_with_floors(database: str) -> None:
+    few = ("--runs", "3", "--seconds", "0.1", "--pieces", "20", "--messages", "200")
+    lines = printed("engine", "--databases", database, *few)
+
+    assert len([line for line in lines if line.startswith(database)]) == 9
+    assert any(re.search(r"a run of 3 steps +\d+\.\d+ ms CPU, 4\.0 commits; floor", line) for line in lines)
+    assert any(re.search(r"branch of a branch \d+\.\d\d x an empty one", line) for line in lines)
+
+
 def test_starting_gives_a_table_with_aims() -> None:
     lines = printed("start", "--times", "1", "--rest", "0")
 

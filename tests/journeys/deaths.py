@@ -41,13 +41,16 @@ async def _storm(url: str, deaths: int, *, seed: int, lease: float, replicas: in
 
 
 def _told(storms: list[Dying], seconds: float) -> Iterator[str]:
-    said = sum(len(storm.said) for storm in storms)
+    wanted = [each for storm in storms for each in storm.wanted]
+    cancelled = sum(len(storm.said) for storm in storms) - len(wanted)
     asked = sum(storm.asked for storm in storms)
     recoveries = sorted(each for storm in storms for each in storm.recoveries)
     deaths = sum((storm.deaths for storm in storms), Counter[str]())
     yield f"{deaths.total()} deaths in {seconds:.0f} s: {dict(deaths.most_common())}"
-    unanswered = sum(each.answer is None for storm in storms for each in storm.said)
-    yield f"{said} messages, {asked} first model calls, {asked - said} extra; {unanswered} given up"
+    unanswered = sum(each.answer is None for each in wanted)
+    extra = asked - len(wanted)
+    yield f"{len(wanted)} messages, {asked} first model calls, {extra} extra; {unanswered} given up"
+    yield f"{cancelled} more that were cancelled"
     if len(recoveries) > 1:
         high = quantiles(recoveries, n=20)[-1]
         yield f"orphaned runs ended after {median(recoveries):.2f} s (median), {high:.2f} s (95 %)"

@@ -29,6 +29,7 @@ _SHAPE: Final = "{'dish': 'name of the dish'}"
 _MENDED: Final = '{"dish": "soup"}'
 _QUIET_SECONDS: Final = 60.0
 _HEARD_US: Final = 250_000
+_CANCELLED: Final = "[[cancelled."
 _SLOW_SECONDS: Final = 2.0
 _ATTEMPTS: Final = 5
 _PAUSE: Final = 0.02
@@ -127,9 +128,14 @@ class Dying:
         return self.record.said
 
     @property
+    def wanted(self) -> list[Said]:
+        """What callers have said and wanted to have answered."""
+        return [each for each in self.said if not each.text.startswith(_CANCELLED)]
+
+    @property
     def asked(self) -> int:
-        """How many messages the model was asked to answer."""
-        return sum(self._calls().values())
+        """How often the model was asked to answer what nobody cancelled."""
+        return sum(n for text, n in self._calls().items() if not text.startswith(_CANCELLED))
 
     def _calls(self) -> dict[str, int]:
         counted = self.place.fake.stats()["by_message"]
@@ -161,7 +167,8 @@ class Dying:
         for _ in range(_ATTEMPTS):
             death = await self._die(life)
             self.deaths[death] += 1
-            if life.point in {None, death}:
+            # Beside others it may never get to the point: they may be quicker.
+            if life.point in {None, death} or self._others:
                 return
         self.violations.append(Violation("point", f"{life.point} was never passed"))
 
@@ -210,7 +217,7 @@ class Dying:
         for i, conversation in enumerate(itertools.cycle(conversations)):
             if self._is_over:
                 return
-            text, place = f"[[cancelled.{i}]]", len(self.said)
+            text, place = f"{_CANCELLED}{i}]]", len(self.said)
             said = Said(conversation_id=conversation.rpartition("_")[2], text=text)
             self.said.append(said)
             body = {"conversation_id": conversation, "message": text, "background": True}

@@ -84,11 +84,16 @@ class LiveRun:
     def lose(self, epoch: int) -> None:
         """Note that the owner of this epoch carries the run out no more.
 
-        It goes on in another process then, unless this one has begun a later epoch.
+        It goes on in another process then, unless this one has begun a later epoch. What is not in
+        the store of what it has told is not part of the run, and is told nobody else.
         """
-        if first_seq(epoch + 1) > self._next >= first_seq(epoch):
-            self._is_ours = False
-            self.wake()
+        if not first_seq(epoch + 1) > self._next >= first_seq(epoch):
+            return
+        self._is_ours = False
+        if self._finished is None:
+            self._events.clear()
+            self._first = self._next
+        self.wake()
 
     def since(self, after: int) -> list[Numbered]:
         """Return what this process has told after a number that is not below ``first - 1``."""

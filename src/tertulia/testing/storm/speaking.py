@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,6 +12,7 @@ import aiohttp
 import orjson
 
 from tertulia.testing.history import Said, Violation
+from tertulia.testing.storm.listening import Heard, events
 from tertulia.testing.storm.servers import CANNOT_CONNECT, Server
 
 _PAUSE: Final = 0.02
@@ -33,17 +34,6 @@ class Record:
 
     def complain(self, rule: str, detail: str) -> None:
         self.violations.append(Violation(rule, detail))
-
-
-@dataclass
-class _Stream:
-    """What one caller knows of a run that it follows."""
-
-    run_id: str | None = None
-    last: int = -1
-    text: str = ""
-    answer: str | None = None
-    status: str | None = None
 
 
 class Speaker:
@@ -104,86 +94,44 @@ class Speaker:
 
     async def _stream(self, conversation: str, text: str) -> str | None:
         """Follow until the end, over as many connections as it takes; None if it was given up."""
-        seen = _Stream()
-        while seen.status is None:
+        heard = Heard(conversation, text)
+        while heard.status is None:
             leave_at = self._dice.randint(1, 12) if self._dice.random() < 1 / 3 else None
             with suppress(*CANNOT_CONNECT):
-                await self._follow(conversation, text, seen, leave_at=leave_at)
-            if seen.status is None:
-                self._record.resumed += seen.run_id is not None
+                await self._follow(heard, leave_at=leave_at)
+            if heard.status is None:
+                self._record.resumed += heard.run_id is not None
                 await asyncio.sleep(_PAUSE)
-        return seen.answer if seen.status == "completed" else None
+        self._record.restarted += sum(each.kind == "step.restarted" for each in heard.told)
+        for fault in heard.faults:
+            self._record.complain("stream", f"{text}: {fault}")
+        return heard.kept if heard.status == "completed" else None
 
-    async def _follow(self, conversation: str, text: str, seen: _Stream, *, leave_at: int | None) -> None:
+    async def _follow(self, heard: Heard, *, leave_at: int | None) -> None:
         """Follow on one connection, until it ends or we leave."""
-        async with self._open(conversation, text, seen) as response:
+        async with self._open(heard) as response:
             if response.status != 200:
-                await self._refused(response, text, seen)
+                await self._refused(response, heard)
                 return
             count = 0
-            async with aclosing(_events(response)) as events:
-                async for number, kind, told in events:
-                    self._hear(text, seen, number, kind, told)
+            async with aclosing(events(response.content)) as coming:
+                async for told in coming:
+                    heard.take(told)
                     count += 1
                     if count == leave_at:
                         return
 
-    def _open(self, conversation: str, text: str, seen: _Stream) -> "aiohttp.client._RequestContextManager":
+    def _open(self, heard: Heard) -> "aiohttp.client._RequestContextManager":
         url = self._server().url
-        if seen.run_id is None:
-            body = {"conversation_id": conversation, "message": text, "stream": True}
-            return self._session.post(f"{url}/v1/runs", json=body, headers={"Idempotency-Key": text})
-        headers = {"Last-Event-ID": str(seen.last)} if seen.last >= 0 else {}
-        return self._session.get(f"{url}/v1/runs/{seen.run_id}/events", headers=headers)
+        if heard.run_id is None:
+            body = {"conversation_id": heard.conversation, "message": heard.text, "stream": True}
+            return self._session.post(f"{url}/v1/runs", json=body, headers={"Idempotency-Key": heard.text})
+        headers = {} if heard.last is None else {"Last-Event-ID": str(heard.last)}
+        return self._session.get(f"{url}/v1/runs/{heard.run_id}/events", headers=headers)
 
-    async def _refused(self, response: aiohttp.ClientResponse, text: str, seen: _Stream) -> None:
+    async def _refused(self, response: aiohttp.ClientResponse, heard: Heard) -> None:
         told = await response.read()
         if response.status in _SETTLED:
-            seen.status = "given up"
+            heard.status = "given up"
         elif response.status not in _AGAIN:
-            self._record.complain("status", f"{text}: {response.status} {told[:200]!r}")
-
-    def _hear(self, text: str, seen: _Stream, number: int | None, kind: str, told: dict[str, object]) -> None:
-        """Take an event in, and check what can be checked of it."""
-        seen.run_id = str(told.get("run_id") or seen.run_id or "") or None
-        if number is None:
-            return
-        if number <= seen.last:
-            self._record.complain("stream", f"{text}: event {number} after {seen.last}")
-        seen.last = number
-        match kind:
-            case "text.delta":
-                seen.text += str(told["text"])
-            case "step.restarted":
-                seen.text = ""
-                self._record.restarted += 1
-            case "turn.finished":
-                seen.answer = _text_of(told["message"])
-                if seen.text != seen.answer:
-                    self._record.complain("stream", f"{text}: heard {seen.text!r}, kept {seen.answer!r}")
-            case "run.finished":
-                seen.status = str(told["status"])
-
-
-async def _events(
-    response: aiohttp.ClientResponse,
-) -> AsyncGenerator[tuple[int | None, str, dict[str, object]], None]:
-    """Yield number, kind and value of every event of a stream."""
-    number, kind, value = None, "", b""
-    async for raw in response.content:
-        line = raw.rstrip(b"\r\n")
-        name, _, rest = line.partition(b":")
-        if name == b"id":
-            number = int(rest)
-        elif name == b"event":
-            kind = rest.strip().decode()
-        elif name == b"data":
-            value = rest
-        elif not line and kind:
-            yield number, kind, orjson.loads(value)
-            number, kind, value = None, "", b""
-
-
-def _text_of(message: object) -> str:
-    assert isinstance(message, dict)
-    return "".join(part["text"] for part in message["content"])
+            self._record.complain("status", f"{heard.text}: {response.status} {told[:200]!r}")

@@ -39,6 +39,7 @@ from tests.postgres import PostgresServer
 
 _COUNTED: Final = 20
 _ROUNDS: Final = 5
+_FLOOR_COMMITS: Final = 500
 _QUESTION: Final = "q" * 120
 _ANSWER: Final = "a" * 400
 _PLAIN: Final = "CREATE TABLE plain (id INTEGER PRIMARY KEY, content TEXT)"
@@ -67,6 +68,16 @@ class Stepping(Performer):
 
 
 @dataclass(frozen=True)
+class Floor:
+    """What a commit of one row costs, one after another on one connection."""
+
+    cpu: float
+    """CPU seconds of ours and of the database."""
+    wall: float
+    """Seconds on the clock."""
+
+
+@dataclass(frozen=True)
 class Place:
     """A database that is measured."""
 
@@ -75,8 +86,8 @@ class Place:
     storage: Storage
     server: int | None
     """The process of its own that it has."""
-    floor: Callable[[int, int], Awaitable[float]]
-    """CPU seconds of so many runs with so many commits each, without us."""
+    floor: Callable[[int], Awaitable["Floor"]]
+    """What so many commits cost without us."""
 
     def cpu(self) -> float:
         """Return the CPU seconds that we and the database have used."""
@@ -127,10 +138,10 @@ async def runs(place: Place, *, steps: int, count: int) -> str:
         for _ in range(count):
             await (await _say(engine, conversation)).finished()
         cpu = place.cpu() - cpu
-    least = await place.floor(count, steps + 1)
+    least = (await place.floor(count)).cpu * (steps + 1)
     return (
         f"{place.name}: a run of {steps} steps {cpu / count * 1000:7.3f} ms CPU, {commits:.1f} commits; "
-        f"floor {least / count * 1000:.3f} ms with {steps + 1} commits: {cpu / least:.1f} x"
+        f"floor {least * 1000:.3f} ms with {steps + 1} commits: {cpu / count / least:.1f} x"
     )
 
 
@@ -150,8 +161,10 @@ async def rate(place: Place, *, at_once: int, seconds: float) -> str:
         cpu, begun = place.cpu(), time.monotonic()
         await asyncio.gather(*map(talk, talks))
         took, cpu = time.monotonic() - begun, place.cpu() - cpu
+    least = (await place.floor(_FLOOR_COMMITS)).wall * 2
     return (
-        f"{place.name}: {at_once:3} conversations at once {ended / took:7.0f} runs/s, {cpu / took:.2f} cores"
+        f"{place.name}: {at_once:3} conversations at once {ended / took:7.0f} runs/s, {cpu / took:.2f} cores; "
+        f"floor (two commits, one connection) {1 / least:.0f}"
     )
 
 
@@ -167,7 +180,11 @@ async def first_event(place: Place, *, count: int) -> str:
                 async for numbered in events:
                     if isinstance(numbered.event, RunStarted):
                         waits.append(time.perf_counter() - begun)
-    return f"{place.name}: message handed in -> first event {_spread(waits)}"
+    least = (await place.floor(count)).wall
+    return (
+        f"{place.name}: message handed in -> first event {_spread(waits)}; "
+        f"floor (a commit) {least * 1000:.2f} ms"
+    )
 
 
 async def chunks(place: Place, *, pieces: int, followers: int) -> str:
@@ -291,28 +308,29 @@ def _spread(waits: Sequence[float]) -> str:
     return f"{statistics.median(waits) * 1000:.2f} ms (median), {high * 1000:.2f} ms (95 %)"
 
 
-async def _sqlite_floor(path: Path, runs: int, commits: int) -> float:
-    """Return the CPU seconds of nothing but transactions of one row each."""
+async def _sqlite_floor(path: Path, commits: int) -> Floor:
     with closing(sqlite3.connect(path, isolation_level=None)) as raw:
         raw.execute("PRAGMA journal_mode = WAL")
         raw.execute("PRAGMA synchronous = NORMAL")
         raw.execute(_PLAIN.replace("TABLE", "TABLE IF NOT EXISTS"))
-        cpu = time.process_time()
-        for _ in range(runs * commits):
+        cpu, begun = time.process_time(), time.perf_counter()
+        for _ in range(commits):
             raw.execute("BEGIN IMMEDIATE")
             raw.execute("INSERT INTO plain (content) VALUES (?)", (_ANSWER,))
             raw.execute("COMMIT")
-        return time.process_time() - cpu
+        wall = time.perf_counter() - begun
+        return Floor((time.process_time() - cpu) / commits, wall / commits)
 
 
-async def _postgresql_floor(url: str, server: int, runs: int, commits: int) -> float:
+async def _postgresql_floor(url: str, server: int, commits: int) -> Floor:
     raw = await asyncpg.connect(url)
     try:
         await raw.execute("CREATE TABLE IF NOT EXISTS plain (id serial PRIMARY KEY, content text)")
-        cpu = time.process_time() + meter.cpu_seconds(server)
-        for _ in range(runs * commits):
+        cpu, begun = time.process_time() + meter.cpu_seconds(server), time.perf_counter()
+        for _ in range(commits):
             await raw.execute("INSERT INTO plain (content) VALUES ($1)", _ANSWER)
-        return time.process_time() + meter.cpu_seconds(server) - cpu
+        wall = time.perf_counter() - begun
+        return Floor((time.process_time() + meter.cpu_seconds(server) - cpu) / commits, wall / commits)
     finally:
         await raw.close()
 
@@ -353,7 +371,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 url=f"sqlite:///{path}",
                 storage=SQLiteStorage(path),
                 server=None,
-                floor=lambda runs, commits: _sqlite_floor(path.with_name("floor.db"), runs, commits),
+                floor=lambda commits: _sqlite_floor(path.with_name("floor.db"), commits),
             )
             uvloop.run(_measure(place, **dials))
     if "postgresql" in wanted:
@@ -365,7 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 url=server.url("engine"),
                 storage=PostgreSQLStorage(owner),
                 server=pid,
-                floor=lambda runs, commits: _postgresql_floor(owner, pid, runs, commits),
+                floor=lambda commits: _postgresql_floor(owner, pid, commits),
             )
             uvloop.run(_measure(place, **dials))
 

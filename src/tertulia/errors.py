@@ -26,6 +26,7 @@
     ├── StoreError
     │   ├── StoreBusy           another writer kept the database too long
     │   └── StoreUnavailable    the database cannot be reached, or is not migrated
+    │       └── OutcomeUnknown  it was lost while something was kept, or was not
     ├── RunFailed               a run ended without an answer
     │   ├── RunCancelled        it was asked to stop
     │   ├── RunGivenUp          it has ended its process too often
@@ -218,6 +219,12 @@ class StoreUnavailable(StoreError):
     """The database cannot be reached."""
 
     code = "store_unavailable"
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """The database was lost while this was kept, and whether it was is not known."""
+
+    code = "outcome_unknown"
 
 
 class RunFailed(TertuliaError):

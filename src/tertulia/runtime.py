@@ -1,6 +1,7 @@
 """What a program and the service both need: a store, an engine on it, and a way to say something."""
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
@@ -20,7 +21,7 @@ from tertulia.conversations import (
 )
 from tertulia.definitions import ModelSettings
 from tertulia.engine import Decision, Engine, Performer, Probe, Ticket, Worker, unobserved
-from tertulia.errors import InvalidInput
+from tertulia.errors import InvalidInput, NotFound
 from tertulia.events import Numbered
 from tertulia.hints import Hints
 from tertulia.memory.history import tokens_of
@@ -161,7 +162,7 @@ class Runtime:
         return Branch(
             source=source.id,
             at=at,
-            tokens=source.tokens - await self._tokens_after(source, at),
+            tokens=await self._tokens_upto(source, at),
             id=ids.new_id(ids.CONVERSATION),
             alias=alias,
             is_hidden=is_hidden,
@@ -176,7 +177,16 @@ class Runtime:
         alias: str | None = None,
         once: Once | None = None,
     ) -> Conversation:
-        """Make a branch of a conversation; raises as :meth:`branch` and :meth:`ConversationStore.fork`."""
+        """Make a branch of a conversation; raises as :meth:`branch` and :meth:`ConversationStore.fork`.
+
+        Without ``at``, a branch of this alias that is there already is returned, wherever it begins.
+        """
+        if alias is not None and at is None:
+            with suppress(NotFound):
+                there = await self.store.conversations.get(tenant, alias)
+                source = await self.store.conversations.get(tenant, conversation)
+                if there.parent_id == source.id:
+                    return there
         branch = await self.branch(conversation, at, tenant=tenant, alias=alias)
         return await self.store.conversations.fork(tenant, branch, once=once)
 
@@ -200,18 +210,27 @@ class Runtime:
         """Return the events of a run, wherever it is carried out, as :meth:`Engine.follow` does."""
         return await self.engine.follow(tenant, run_id, after=after)
 
-    async def _tokens_after(self, conversation: Conversation, at: int) -> int:
-        """Return the estimated tokens of the messages after a number."""
+    async def is_told(self, run_id: str, *, after: int, tenant: int = DEFAULT_TENANT) -> bool:
+        """Whether a run has ended and has no event above ``after``; raises ``NotFound``."""
+        return await self.engine.is_told(tenant, run_id, after=after)
+
+    async def _tokens_upto(self, conversation: Conversation, at: int) -> int:
+        """Return the estimated tokens of the first messages; only the shorter side is read."""
+        if at * 2 <= conversation.head:
+            return await self._tokens_between(conversation, 0, at)
+        return conversation.tokens - await self._tokens_between(conversation, at, conversation.head)
+
+    async def _tokens_between(self, conversation: Conversation, after: int, upto: int) -> int:
         total = 0
-        while at < conversation.head:
-            limit = min(_PAGE, conversation.head - at)
+        while after < upto:
+            limit = min(_PAGE, upto - after)
             page = await self.store.conversations.messages(
-                conversation.tenant, conversation.id, after=at, limit=limit
+                conversation.tenant, conversation.id, after=after, limit=limit
             )
             if not page:
                 break
             total += sum(tokens_of(message.text) for message in page)
-            at = page[-1].number
+            after = page[-1].number
         return total
 
 

@@ -160,7 +160,7 @@ async def test_what_was_said_of_a_turn_that_is_kept_already_is_not_kept_twice() 
     assert await all_texts(store, conversation) == ["U", "A1"]
 
 
-async def test_what_was_paid_before_a_run_was_cancelled_is_counted_and_journaled() -> None:
+async def test_what_was_paid_until_a_run_was_cancelled_is_counted_and_journaled() -> None:
     store, gate, before = InMemoryStore(), Gate(), Tally()
 
     async with an_engine(store, speaking(gate, before=before)) as engine:
@@ -168,7 +168,7 @@ async def test_what_was_paid_before_a_run_was_cancelled_is_counted_and_journaled
         await gate.reached()
         run = await engine.cancel(0, ticket.run.id)
 
-    assert run.usage.model_calls == 1
+    assert run.usage.model_calls == 2  # the one that was cut short as well
     assert [each.path for each in await store.runs.steps(0, run.id)] == ["turn/1/model/1"]
 
 

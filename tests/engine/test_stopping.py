@@ -173,8 +173,11 @@ async def test_run_that_is_cancelled_before_it_has_begun_is_never_begun() -> Non
 
     async with an_engine(store, performer) as engine:
         claim = await a_claimed_run(store, a_submission(conversation, "U"), claimant=engine._claimant)
+        await store.runs.stop(0, claim.run.id, Stop.CANCEL, None)
         engine._carrier.begin(claim)
-        run = await engine.cancel(0, claim.run.id)
+        engine._carrier.stop_run(claim.run.id, Stop.CANCEL)
+        await settled(engine)
+        run = await store.runs.get(0, claim.run.id)
 
     assert (run.status, performer.runs) == (RunStatus.CANCELLED, [])
     assert await all_texts(store, conversation) == ["U"]

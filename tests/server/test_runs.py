@@ -447,8 +447,10 @@ async def test_a_decision_lets_a_run_go_on_once(served: httpx2.AsyncClient, app:
 
     unknown = await served.post(f"{path}/decide", json={"verdict": "perhaps"})
     decided = await served.post(f"{path}/decide", json={"verdict": VERDICTS[kind][0]})
-    late = await served.post(f"{path}/decide", json={"verdict": VERDICTS[kind][0]})
+    again = await served.post(f"{path}/decide", json={"verdict": VERDICTS[kind][0]})
+    late = await served.post(f"{path}/decide", json={"verdict": VERDICTS[kind][-1], "value": "otherwise"})
 
+    assert again.status_code == 200, again.text
     assert (unknown.status_code, unknown.json()["code"]) == (422, "invalid_input")
     assert (decided.status_code, decided.json()["status"]) == (200, "running"), decided.text
     assert (late.status_code, late.json()["code"]) == (409, "not_waiting")

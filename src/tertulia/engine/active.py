@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Final, TypeAlias, TypeVar
 
@@ -20,12 +20,13 @@ from tertulia.conversations import (
     WaitKind,
 )
 from tertulia.engine.desk import Desk
+from tertulia.engine.effects import Effects
 from tertulia.engine.insisting import insist
 from tertulia.engine.journal import WAIT_US, Journal, Suspended
 from tertulia.engine.live import LiveRun
 from tertulia.engine.recording import Tape
 from tertulia.engine.turns import Decision, Plan, StepResult, Turn
-from tertulia.errors import StopRequested
+from tertulia.errors import LeaseLost, StopRequested
 from tertulia.events import Event, RunFinished, RunWaiting, TurnFinished, first_seq
 from tertulia.messages import Message, now_us
 
@@ -68,9 +69,7 @@ class ActiveRun:
         self._late: list[Event] | None = None
         """What is told while a commit foretells the next numbers."""
         self._silent_until: list[float] = []
-        self._effects = self._writes = 0
-        self._no_effects = asyncio.Event()
-        self._no_effects.set()
+        self._effects, self._writes = Effects(), 0
         self._stop = claim.run.stop
         self._cuts_effects = self._is_over = False
         self._on_kept: Callable[[tuple[Message, ...]], None] | None = None
@@ -147,7 +146,7 @@ class ActiveRun:
         if known is not None:
             return known
         await self._pass_boundary(path, plan)
-        with self._silent_for(plan.within_seconds), self._effect(plan):
+        with self._silent_for(plan.within_seconds), self._effects.one() if plan.has_effect else nullcontext():
             result = await self._journal.carry_out(path, work, plan)
             if plan.has_effect:
                 await self._write_journal()
@@ -199,7 +198,7 @@ class ActiveRun:
         """
         self._stop = max(self._stop, stop)
         self._cuts_effects |= stop in {Stop.CANCEL, Stop.KEEP}
-        return not self._writes and (not self._effects or self._cuts_effects)
+        return not self._writes and (not self._effects.are_under_way or self._cuts_effects)
 
     def partial(self) -> Turn | None:
         """Return what was said so far of the turn under way, if whoever stopped the run wants it."""
@@ -209,10 +208,13 @@ class ActiveRun:
         """Tell nothing any more: this process is done with the run."""
         self._is_over = True
         self._desk.recorder.drop(self._tape)
+        # Whoever still holds this run holds nothing else by it.
+        self._hold, self._confirm = _left, _refuse
+        self._on_kept = self._on_stop = None
 
     async def effects_over(self) -> None:
         """Wait until no step with an effect is under way: what it has done is to be known."""
-        await self._no_effects.wait()
+        await self._effects.over()
 
     def forget(self) -> None:
         """Let go of all that is told and done but not stored, because it cannot be; what it cost stays."""
@@ -288,8 +290,8 @@ class ActiveRun:
     async def _pass_boundary(self, path: str, plan: Plan) -> None:
         """Write what has to be written before the next step, unless there is to be none here."""
         await self._check_stop()
-        if self._desk.leaving.is_draining:
-            await self._no_effects.wait()
+        if self._desk.leaving.is_draining and not self._effects.are_around_us:
+            await self._effects.over()
             await self._write_journal()
             raise HandedOver
         await self._confirm()
@@ -302,11 +304,15 @@ class ActiveRun:
         await self._check_stop()
 
     async def _check_stop(self) -> None:
-        """Raise if the run is to stop, once an effect that is under way beside us has come to its end."""
-        if self._stop and not self._cuts_effects:
-            await self._no_effects.wait()
-        if self._stop:
-            raise StopRequested
+        """Raise if the run is to stop, once an effect that is under way beside us has come to its end.
+
+        What belongs to an effect goes on until the effect is over, unless that is to be cut short.
+        """
+        if not self._stop or (self._effects.are_around_us and not self._cuts_effects):
+            return
+        if not self._cuts_effects:
+            await self._effects.over()
+        raise StopRequested
 
     async def _write_journal(self) -> None:
         steps = self._journal.unwritten
@@ -363,20 +369,6 @@ class ActiveRun:
             self._silent_until.remove(until)
             self._hold(max(self._silent_until, default=now()) - now() + GRACE_SECONDS)
 
-    @contextmanager
-    def _effect(self, plan: Plan) -> Iterator[None]:
-        if not plan.has_effect:
-            yield
-            return
-        self._effects += 1
-        self._no_effects.clear()
-        try:
-            yield
-        finally:
-            self._effects -= 1
-            if not self._effects:
-                self._no_effects.set()
-
     async def _write(self, commit: Commit, claimant: Claimant | None = None) -> Committed:
         """Commit; what the store cannot take now is offered until it can, since it cannot happen twice."""
         self._writes += 1
@@ -387,3 +379,11 @@ class ActiveRun:
 
     async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
         return await insist(work, waiting=lambda: self._hold(GRACE_SECONDS), pause=self._desk.pause)
+
+
+def _left(_seconds: float) -> None:
+    """Do nothing for a run that this process is done with."""
+
+
+async def _refuse() -> None:
+    raise LeaseLost

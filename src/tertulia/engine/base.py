@@ -11,8 +11,10 @@ class Performer(Protocol):
 
     Laws: everything that costs money or has an effect goes through ``run.step``; what decides
     between steps depends on nothing but the run and the results of its steps, so that another
-    process comes to the same steps; nothing is kept on the performer that a restart may lose. It
-    may be called for many runs at once, and again for a run that another process began.
+    process comes to the same steps; nothing is kept on the performer that a restart may lose; what
+    it starts beside itself ends with it (a ``TaskGroup`` does that), and what ``run`` raises passes
+    through it, being cancelled too. It may be called for many runs at once, and again for a run that
+    another process began.
     """
 
     async def perform(self, run: ActiveRun) -> Turn | None:

@@ -101,6 +101,13 @@ class CarriedRun:
         if not self._is_ending:
             self.task.cancel()
 
+    async def abandon(self) -> None:
+        """Let another process go on with it although its performer does not come to an end here."""
+        _LOG.error("run %s does not let itself be stopped, and is left behind", self.lease.run_id)
+        self._office.heartbeat.drop(self.lease)
+        self._active.leave()
+        await self._release()
+
     @property
     def _may_be_cancelled(self) -> bool:
         """Whether cancelling the task does what is wanted.

@@ -50,13 +50,15 @@ class Carrier:
         """Give runs under way ``grace_seconds`` to end, and hand the others over."""
         if self._carried and grace_seconds:
             await asyncio.wait(self._tasks(), timeout=grace_seconds)
-        hanging: set[asyncio.Task[None]] = set()
         await asyncio.sleep(0)  # those that were begun just now begin
-        while self._carried:
+        for at_once in (False, True, True):
             for carried in self._carried.values():
-                carried.hand_over(at_once=carried.task in hanging)
-            _, hanging = await asyncio.wait(self._tasks(), timeout=ENDING_SECONDS)
-            await asyncio.sleep(0)
+                carried.hand_over(at_once=at_once)
+            if self._carried:
+                await asyncio.wait(self._tasks(), timeout=ENDING_SECONDS)
+                await asyncio.sleep(0)
+        for carried in list(self._carried.values()):
+            await carried.abandon()
         await self.heartbeat.stop()
 
     @property
@@ -115,7 +117,12 @@ class Carrier:
         return [carried for (ident, _), carried in self._carried.items() if ident == run_id]
 
     def _done(self, carried: CarriedRun) -> None:
-        del self._carried[carried.lease.run_id, carried.lease.epoch]
+        run_id = carried.lease.run_id
+        del self._carried[run_id, carried.lease.epoch]
+        live = self._live.get(run_id)
+        if live is not None and live.finished is not None:
+            # What has ended is read from the store, where it may have been erased since.
+            del self._live[run_id]
         if carried.following is not None:
             self.begin(carried.following)
 

@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from tertulia import ids
-from tertulia.conversations import Accepted, Claimant, Once, Run, RunStatus, Stop, Submission
+from tertulia.conversations import Accepted, Claimant, Lease, Once, Run, RunStatus, Stop, Submission
 from tertulia.engine.base import Performer
 from tertulia.engine.carrying import Carrier
 from tertulia.engine.chores import POLL_SECONDS, Chores
 from tertulia.engine.desk import Desk
 from tertulia.engine.following import Following
+from tertulia.engine.insisting import insist
 from tertulia.engine.jobs import Jobs, Worker
 from tertulia.engine.journal import VERDICTS, decided, is_last_decision
 from tertulia.engine.leaving import Leaving
@@ -19,11 +20,13 @@ from tertulia.engine.recording import Recorder
 from tertulia.engine.resting import Pause
 from tertulia.engine.tickets import Ticket
 from tertulia.engine.turns import Decision
-from tertulia.errors import InvalidInput, NotWaiting, Stopping
+from tertulia.errors import InvalidInput, NotFound, NotWaiting, OutcomeUnknown, Stopping, StoreUnavailable
 from tertulia.events import Numbered
 from tertulia.hints.base import EVERYTHING, WORK, Hints
 from tertulia.stores import rules
 from tertulia.stores.base import Store
+
+T = TypeVar("T")
 
 SETTLING_SECONDS: Final = 2.0
 """How long who cancels a run waits for its end at most."""
@@ -86,7 +89,7 @@ class Engine:
         self._chores = Chores(
             store.runs, self._claimant, self._carrier, poll_seconds=poll_seconds, pause=pause
         )
-        self._accepting: set[asyncio.Task[Ticket]] = set()
+        self._accepting: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
@@ -144,7 +147,7 @@ class Engine:
         Raises what :meth:`RunStore.accept` raises, and :class:`~tertulia.errors.Stopping`. Cancelling
         the caller does not take back what was accepted.
         """
-        accepting = self.store.runs.accept(submission, self._claimant)
+        accepting = self._accepted(submission)
         return await self._take_in(accepting, how=rules.stop_for(submission.multitask))
 
     async def retry(self, tenant: int, run_id: str, *, once: Once | None = None) -> Ticket:
@@ -179,21 +182,13 @@ class Engine:
         What it has said so far of the turn under way is kept, marked incomplete, only if that is
         wanted. Raises ``NotFound``. May be called any number of times.
         """
-        claimant = None if self.is_draining else self._claimant
         how = Stop.KEEP if keep_partial else Stop.CANCEL
-        self._probe("stop.before")
-        stopped = await self.store.runs.stop(tenant, run_id, how, claimant)
-        self._probe("stop.after")
-        if stopped.next is not None:
-            self._carrier.begin(stopped.next)
-        elif claimant is None:
-            self._ring({WORK})
-        self._stop(run_id, how)
-        if stopped.run.status.is_terminal:
-            return stopped.run
+        run = await self._shielded(self._cancel(tenant, run_id, how))
+        if run.status.is_terminal:
+            return run
         try:
             async with asyncio.timeout(SETTLING_SECONDS):
-                await self._following(stopped.run).finished()
+                await self._following(run).finished()
         except TimeoutError:
             pass
         return await self.store.runs.get(tenant, run_id)
@@ -203,17 +198,37 @@ class Engine:
 
         Raises ``NotFound``; iterating raises as :meth:`Ticket.events` does.
         """
-        run = await self.store.runs.get(tenant, run_id)
-        return self._following(run).events(after=after)
+        return self._following(await self.store.runs.get(tenant, run_id)).events(after=after)
+
+    async def is_told(self, tenant: int, run_id: str, *, after: int) -> bool:
+        """Whether a run has ended and has no event above ``after``; raises ``NotFound``."""
+        return await self._following(await self.store.runs.get(tenant, run_id)).is_told(after)
 
     async def _take_in(self, accepting: Coroutine[Any, Any, Accepted], *, how: Stop = Stop.NONE) -> Ticket:
         if self._leaving.is_stopping:
             accepting.close()
             raise Stopping
-        task = asyncio.create_task(self._accept(accepting, how))
+        return await self._shielded(self._accept(accepting, how))
+
+    async def _shielded(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something to its end, whatever becomes of the caller; the engine's stop waits for it."""
+        task = asyncio.create_task(work)
         self._accepting.add(task)
         task.add_done_callback(self._accepting.discard)
         return await asyncio.shield(task)
+
+    async def _cancel(self, tenant: int, run_id: str, how: Stop) -> Run:
+        """Note the wish, and have it heard wherever the run is; begin what waited behind it."""
+        claimant = None if self.is_draining else self._claimant
+        self._probe("stop.before")
+        stopped = await self.store.runs.stop(tenant, run_id, how, claimant)
+        self._probe("stop.after")
+        if stopped.next is not None:
+            self._carrier.begin(stopped.next)
+        elif claimant is None:
+            self._ring({WORK})
+        self._stop(run_id, how)
+        return stopped.run
 
     async def _accept(self, accepting: Coroutine[Any, Any, Accepted], how: Stop) -> Ticket:
         self._probe("accept.before")
@@ -231,7 +246,48 @@ class Engine:
             self._ring({WORK})
         if accepted.stops is not None:
             self._stop(accepted.stops, how)
+        elif how:
+            self._carrier.wake()  # one that waited may have ended at once
         return ticket
+
+    async def _accepted(self, submission: Submission) -> Accepted:
+        """Have the store take a request in; where it was lost on the way, find out whether it has."""
+        try:
+            return await self.store.runs.accept(submission, self._claimant)
+        except OutcomeUnknown as unknown:
+            try:
+                async with asyncio.timeout(SETTLING_SECONDS):
+                    found = await self._found(submission)
+            except TimeoutError:
+                raise unknown from None
+        if found is None:
+            raise StoreUnavailable("the database was lost, and nothing was kept; ask again")
+        return found
+
+    async def _found(self, submission: Submission) -> Accepted | None:
+        """Return what became of a request whose acceptance was not acknowledged; None if it was not kept.
+
+        A run that was given to us without our knowing is given back: it can be claimed at once.
+        """
+
+        async def look() -> Run:
+            return await self.store.runs.get(submission.tenant, submission.run_id)
+
+        try:
+            run = await insist(look, waiting=lambda: None)
+        except NotFound:
+            return None
+        lease = Lease(
+            tenant=run.tenant,
+            run_id=run.id,
+            conversation_id=run.conversation_id,
+            epoch=run.epoch,
+            owner=self._claimant.owner,
+        )
+        await self.store.runs.release([lease])
+        self._chores.look_for_work()
+        conversation = await self.store.conversations.get(run.tenant, run.conversation_id)
+        return Accepted(run=run, conversation=conversation)
 
     async def _ticket(self, run: Run) -> Ticket:
         """Return the ticket of a run that was accepted before."""

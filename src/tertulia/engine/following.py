@@ -36,6 +36,8 @@ class Following:
         while True:
             seen = self.live.changes
             told = await self._more(after)
+            if told is None:
+                return
             for numbered in told:
                 after = numbered.seq
                 yield numbered
@@ -67,8 +69,12 @@ class Following:
             looks += 1
         return self.live.finished
 
-    async def _more(self, after: int) -> list[Numbered]:
-        """Return what comes next, as far as it is known."""
+    async def is_told(self, after: int) -> bool:
+        """Whether the run has ended, and its end was told under a number that is not above ``after``."""
+        return not self.live.is_ours and await self._more(after) is None
+
+    async def _more(self, after: int) -> list[Numbered] | None:
+        """Return what comes next, as far as it is known; None if nothing more will come."""
         if self.live.is_ours and after + 1 >= self.live.first:
             return self.live.since(after)
         if after + 1 >= self.live.first and (told := self.live.since(after)):
@@ -88,14 +94,26 @@ class Following:
         frames = await self._store.runs.frames(run.tenant, run.id, after=after)
         return [told for frame in frames for told in await decode(frame, run, self._recall, after=after)]
 
-    async def _end(self, after: int) -> list[Numbered]:
-        """Return the end of a run of which no more events are stored; nothing if it has not ended."""
+    async def _end(self, after: int) -> list[Numbered] | None:
+        """Return the end of a run of which no more events are stored; nothing if it has not ended.
+
+        Of a run that nobody carried out when it ended, and where no events are stored any more, the
+        end gets the number that the next owner's first event would have had. None if the end was told
+        under the number ``after``, or a lower one.
+        """
         run = await self._store.runs.get(self._run.tenant, self._run.id)
         if not run.status.is_terminal:
             return []
         # It may have ended between our two looks.
         told = await self._stored(after)
-        return told or [Numbered(max(after + 1, first_seq(run.epoch + 1)), await self._recall.end())]
+        if told:
+            return told
+        place = first_seq(run.epoch + 1)
+        if after >= place or any(
+            isinstance(each.event, RunFinished) for each in await self._stored(after - 1)
+        ):
+            return None
+        return [Numbered(place, await self._recall.end())]
 
     async def _look(self, looks: int) -> Run:
         """Return the run as it stands; at first it is what the caller has just been told."""

@@ -117,6 +117,9 @@ class Jobs:
 
     async def _do(self, job: StoredJob) -> None:
         self._probe("job.before")
+        if job.attempt > MAX_ATTEMPTS:  # none of them came to its end: it ends its processes
+            await self._give_up(job, "its processes ended before it did")
+            return
         try:
             async with asyncio.timeout(JOB_SECONDS):
                 await self._workers[job.job.kind].do(job)

@@ -1,6 +1,8 @@
 """The journal of a run: finished steps are kept, and never carried out again."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from hashlib import sha256
 from typing import Final
 
 import orjson
@@ -11,6 +13,8 @@ from tertulia.engine.turns import Decision, Plan, StepResult
 from tertulia.errors import InvalidInput, NeedsAttention, UnknownOutcome
 from tertulia.messages import now_us
 
+MODEL: Final = "model"
+"""Kind of the steps that ask a model."""
 DECISION: Final = "decision"
 """Kind of the steps that somebody has taken from outside."""
 WAIT_US: Final = 7 * 24 * 60 * 60 * 1_000_000
@@ -105,7 +109,12 @@ class Journal:
         """Do the work of a step that is not finished yet, and note it."""
         started_at = now_us()
         self._probe("step.before")
-        result = await work()
+        try:
+            result = await work()
+        except asyncio.CancelledError:
+            if plan.kind == MODEL:  # it is paid for, or may be
+                self.usage += Usage(model_calls=1)
+            raise
         self._probe("step.after")
         spent = result.usage
         if self._is_after_crash:
@@ -146,7 +155,7 @@ def decided(wait: Wait, decision: Decision, *, steps: Iterable[Step], epoch: int
     return Step(
         path=f"{wait.path}/{DECISION}/{epoch}",
         kind=DECISION,
-        identity=bytes(32),
+        identity=sha256(output.encode()).digest(),
         output=output,
         started_at=at,
         ended_at=at,

@@ -1,6 +1,7 @@
 """The outermost layer of the service: around every request, whatever becomes of it."""
 
 import logging
+from asyncio import CancelledError, current_task
 from collections.abc import Iterable
 from time import perf_counter
 from typing import Final
@@ -10,7 +11,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tertulia.server.errors import problem
+from tertulia.errors import Stopping
+from tertulia.server.errors import going_down, problem, respond
 from tertulia.server.logs import places, write
 
 _LOG: Final = logging.getLogger(__name__)
@@ -18,6 +20,7 @@ _NOTES: Final = "tertulia.notes"
 _SERVER_ERROR: Final = 500
 _CLIENT_GONE: Final = 499
 """For the log alone: nobody is there to be answered. The number is nginx's."""
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _QUIET_ROUTES: Final = frozenset({"/livez", "/readyz"})
 
 _HEADERS: Final = (
@@ -62,8 +65,8 @@ class Edge:
             await self._inner(scope, receive, guarded)
         except ClientDisconnect:
             status = status or _CLIENT_GONE
-        except Exception as error:
-            answer = _last_resort(error, scope)
+        except (Exception, CancelledError) as error:
+            answer = _last_word(error, scope)
             if status:  # the response has begun: only a cut connection can tell that it is not whole
                 raise
             await answer(scope, receive, guarded)
@@ -71,7 +74,25 @@ class Edge:
             _write(scope, status, perf_counter() - began)
 
 
-def _last_resort(error: Exception, scope: Scope) -> Response:
+def _last_word(error: BaseException, scope: Scope) -> Response:
+    if not isinstance(error, CancelledError):
+        return _last_resort(error, scope)
+    if (task := current_task()) is not None:  # only the server's own stop cancels a request
+        task.uncancel()
+    return _stopping(scope)
+
+
+def _stopping(scope: Scope) -> Response:
+    """Return what is told to who is still here when the server has to go."""
+    if run_id := scope[_NOTES].get("run"):
+        return going_down(run_id, key=None)
+    answer = respond(Stopping("This server is about to stop."))
+    if scope["method"] not in _SAFE:  # what was asked for may just have been taken in
+        answer.headers["x-should-retry"] = "false"
+    return answer
+
+
+def _last_resort(error: BaseException, scope: Scope) -> Response:
     error_id, run_id = uuid4().hex, scope[_NOTES].get("run")
     write(
         _LOG,

@@ -25,12 +25,14 @@ from tertulia.errors import (
     NeedsAttention,
     NotFound,
     NotWaiting,
+    OutcomeUnknown,
     RunCancelled,
     RunFailed,
     ShapeMismatch,
     Stopping,
     StoreBusy,
     StoreError,
+    StoreUnavailable,
     TertuliaError,
 )
 
@@ -67,6 +69,7 @@ _DOWN_SECONDS: Final = 5.0
 _PAUSES: Final[Mapping[type[TertuliaError], float]] = {
     ModelBusy: 5,
     StoreBusy: 1,
+    StoreUnavailable: 2,
     ConversationBusy: 1,
     Stopping: _DOWN_SECONDS,
 }
@@ -75,6 +78,8 @@ _PAUSES: Final[Mapping[type[TertuliaError], float]] = {
 _NEXT: Final[Mapping[type[TertuliaError], str]] = {
     ConversationMovedOn: "To say it once more, send it with a new Idempotency-Key.",
     IdempotencyMismatch: "Use a new key for a new request.",
+    OutcomeUnknown: "The same request is safe to send again only with the Idempotency-Key that it had; "
+    "else look first whether the message is there.",
     NotWaiting: "GET /v1/runs/{id} tells where it stands.",
 }
 """What to do about an error that does not say it itself."""
@@ -118,7 +123,8 @@ def respond(
     """
     status = _nearest(error, statuses) or HTTPStatus.INTERNAL_SERVER_ERROR
     pause = error.retry_after if error.retry_after is not None else _nearest(error, _PAUSES)
-    headers = _pausing(pause) if error.run_id is None else _NOT_BY_ITSELF | _pausing(pause if key else None)
+    may_be_kept = error.run_id is not None or isinstance(error, OutcomeUnknown)
+    headers = _NOT_BY_ITSELF | _pausing(pause if key else None) if may_be_kept else _pausing(pause)
     return problem(status, _detail(error, key), kind=type(error), headers=headers, more=_run_of(error))
 
 

@@ -14,6 +14,7 @@ from tertulia.engine import Ticket
 from tertulia.errors import InvalidInput, NotFound, TertuliaError
 from tertulia.ids import CONVERSATION, RUN, new_id
 from tertulia.messages import Message, check_text
+from tertulia.runtime import RunOptions
 from tertulia.server import named, waiting
 from tertulia.server import run_forms as forms
 from tertulia.server.bodies import Direct, described, described_if_any, read, read_if_any
@@ -94,8 +95,9 @@ class Runs:
         form = await read(request, forms.NewRun)
         for word, text in form.metadata.items():
             check_text(word + text, what="metadata")
-        options = replace(options_of(form, request.headers), metadata=form.metadata, deltas=form.stream)
-        addressed = await self._addressed(form)
+        asked, is_followed = options_of(form, request.headers), form.stream or form.background
+        options = replace(asked, metadata=form.metadata, deltas=is_followed)
+        addressed = await self._addressed(form, options)
         ticket = await self._app.runtime.submit(form.message, conversation=addressed, options=options)
         return await self._answer(request, ticket, form, key=options.idempotency_key)
 
@@ -139,7 +141,10 @@ class Runs:
         """Tell the events of a run from the beginning, or from where a client was; then as they happen."""
         seen = request.headers.get("last-event-id") or starting_after
         after = -1 if seen is None else whole_number(seen, otherwise="an event's number is a whole number")
-        events = await self._app.runtime.follow(run_id, tenant=DEFAULT_TENANT, after=after)
+        runtime = self._app.runtime
+        if seen is not None and await runtime.is_told(run_id, tenant=DEFAULT_TENANT, after=after):
+            return Response(status_code=HTTPStatus.NO_CONTENT)  # tells browsers not to come back
+        events = await runtime.follow(run_id, tenant=DEFAULT_TENANT, after=after)
         note(request.scope, run=run_id)
         return EventStream(run_id, events, after=after)
 
@@ -165,7 +170,7 @@ class Runs:
         # How the answer comes makes no other request.
         once = once_of(request.headers, forms.Again())
         ticket = await self._app.runtime.retry(run_id, tenant=DEFAULT_TENANT, once=once)
-        return await self._answer(request, ticket, form, key=once.key if once else None)
+        return await self._answer(request, ticket, form, key=None)
 
     async def _answer(
         self, request: Request, ticket: Ticket, mode: forms.Mode | forms.NewRun, *, key: str | None
@@ -186,9 +191,14 @@ class Runs:
             return respond(error.in_run(run.id), key=key)
         return as_response(run_row(ended, finished.messages))
 
-    async def _addressed(self, form: forms.NewRun) -> str | NewConversation | Branch:
+    async def _addressed(self, form: forms.NewRun, options: RunOptions) -> str | NewConversation | Branch:
         if form.conversation_id is not None and form.agent_id is None:
             if form.edit is not None:
+                if options.expected_head is not None or options.multitask != "enqueue":
+                    raise InvalidInput(
+                        "an edit goes into a branch of its own, where nothing is under way: leave "
+                        "expected_head and multitask_strategy out"
+                    )
                 return await self._edited(form.conversation_id, form.edit)
             return check_text(form.conversation_id, what="conversation_id")
         if form.agent_id is not None and form.conversation_id is None and form.edit is None:

@@ -88,8 +88,8 @@ class RunStore(RunReader, Protocol):
         """Make a new run on the input message of a failed one.
 
         Raises ``NotFound``, and ``ConversationMovedOn`` if the run has not failed or under the
-        conditions of ``accept``. The scope of ``once`` is the failed run; asked again with it, the
-        new run is returned, with ``is_new=False``.
+        conditions of ``accept``, or if its message was withdrawn or erased. The scope of ``once`` is
+        the failed run; asked again with it, the new run is returned, with ``is_new=False``.
         """
         ...
 

@@ -24,6 +24,7 @@ from tertulia.errors import (
     LeaseLost,
     StopRequested,
 )
+from tertulia.messages import Flag
 
 SUSPECT_ATTEMPTS: Final = 2
 """After so many claims without a trace in the journal a run may be what ends its processes."""
@@ -88,7 +89,12 @@ def replaces(new: Step, stored: Step) -> bool:
 
 
 def repeat(
-    earlier: Run, standing: Standing, *, request_hash: bytes, stored_hash: bytes
+    earlier: Run,
+    standing: Standing,
+    *,
+    request_hash: bytes,
+    stored_hash: bytes,
+    flags: Flag = Flag.NONE,
 ) -> Literal["join", "again"]:
     """Say what becomes of a request whose key is known.
 
@@ -102,16 +108,18 @@ def repeat(
         raise IdempotencyMismatch
     if earlier.status is not RunStatus.FAILED:
         return "join"
-    check_repeatable(earlier, standing)
+    check_repeatable(earlier, standing, flags)
     return "again"
 
 
-def check_repeatable(earlier: Run, standing: Standing) -> None:
-    """Return if a new run on the same input message may take this one's place.
+def check_repeatable(earlier: Run, standing: Standing, flags: Flag = Flag.NONE) -> None:
+    """Return if a new run on the same input message may take this one's place; ``flags`` are the message's.
 
     Raises :class:`~tertulia.errors.ConversationMovedOn` if it has not failed, if its message is no
-    longer the head, or if anything holds the conversation or waits for it.
+    longer the head or was withdrawn or erased, or if anything holds the conversation or waits for it.
     """
+    if flags & (Flag.WITHDRAWN | Flag.DELETED):
+        raise ConversationMovedOn("the message of this run was withdrawn, or erased")
     if earlier.status is not RunStatus.FAILED:
         raise ConversationMovedOn("only a failed run can be repeated")
     if earlier.input_number != standing.head or not standing.is_free:

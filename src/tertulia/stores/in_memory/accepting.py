@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from tertulia.conversations import Accepted, Branch, Claimant, NewConversation, Once, Run, Submission
+from tertulia.messages import Flag
 from tertulia.stores import rules
 from tertulia.stores.in_memory import branching, conversations, ledger, stopping
 from tertulia.stores.in_memory.once import known, made_before, made_with, note
@@ -42,10 +43,16 @@ def retry(room: Room, names: tuple[str, str], claimant: Claimant, *, once: Once 
     made = made_before(room, run_id, once, room.runs, now=now)
     if made is not None:
         return Accepted(run=made.run, conversation=log.row, is_new=False)
-    rules.check_repeatable(earlier.run, log.standing())
+    rules.check_repeatable(earlier.run, log.standing(), _flags(log, earlier))
     note(room, (run_id,), once, new_run_id, now=now)
     run = ledger.asked_again(earlier.run, new_run_id, now=now)
     return _again(room, log, run, earlier=earlier, claimant=claimant)
+
+
+def _flags(log: Log, entry: Entry) -> Flag:
+    """Return what has happened to the message of a run since."""
+    number = entry.run.input_number
+    return log.own(number).flags if number else Flag.NONE
 
 
 def _named(room: Room, named: str | NewConversation | Branch) -> Log | None:
@@ -93,6 +100,7 @@ def _repeat(
         log.standing(),
         request_hash=submission.request_hash,
         stored_hash=key.request_hash,
+        flags=_flags(log, earlier),
     )
     if outcome == "join":
         return Accepted(run=earlier.run, conversation=log.row, is_new=False)

@@ -18,7 +18,7 @@ from tertulia.conversations import (
     Submission,
 )
 from tertulia.errors import IdempotencyMismatch, NotFound
-from tertulia.messages import now_us
+from tertulia.messages import Flag, now_us
 from tertulia.stores import rules
 from tertulia.stores.sql import branching, once, placing, standing, stopping
 from tertulia.stores.sql.placing import NewRun
@@ -159,7 +159,13 @@ async def _repeated(
     if stored_hash != submission.request_hash or raw == once.NO_RUN:  # it need not be a run's
         raise IdempotencyMismatch
     held, run, tokens = await _newest_on_its_message(db, submission.tenant, raw)
-    verdict = rules.repeat(run, held.standing, request_hash=submission.request_hash, stored_hash=stored_hash)
+    verdict = rules.repeat(
+        run,
+        held.standing,
+        request_hash=submission.request_hash,
+        stored_hash=stored_hash,
+        flags=await _flags(db, held, run),
+    )
     if verdict == "join":
         return Accepted(run=run, conversation=held.conversation, is_new=False)
     renewed = replace(run, performer=submission.performer, options=submission.options)
@@ -176,8 +182,15 @@ async def retry(
     if earlier is not None:
         found = await standing.run_found(db, tenant, earlier)
         return Accepted(run=found, conversation=held.conversation, is_new=False)
-    rules.check_repeatable(run, held.standing)
+    rules.check_repeatable(run, held.standing, await _flags(db, held, run))
     return await _again(db, (held, run, tokens), new, claimant)
+
+
+async def _flags(db: Connection, held: Held, run: Run) -> Flag:
+    """Return what has happened to the message of a failed run since; of no other it is asked."""
+    if run.status is not RunStatus.FAILED or not run.input_number:
+        return Flag.NONE
+    return (await placing.said_at(db, held.conversation, run.input_number)).flags
 
 
 async def _newest_on_its_message(

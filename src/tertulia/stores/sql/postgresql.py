@@ -10,7 +10,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 import asyncpg
 from typing_extensions import override
 
-from tertulia.errors import InvalidInput, StoreBusy, StoreUnavailable, TertuliaError
+from tertulia.errors import InvalidInput, OutcomeUnknown, StoreBusy, StoreUnavailable, TertuliaError
 from tertulia.stores.base import Health, StoreOptions
 from tertulia.stores.sql.database import Clash, Database, Unit
 from tertulia.stores.sql.statements import Connection, Params, Row, Statement, joined
@@ -210,10 +210,7 @@ async def _commit(raw: _Raw) -> None:
         raise
     except _BROKEN as error:
         _drop(raw)
-        raise StoreUnavailable(
-            "the connection to the database was lost while this was kept, and whether it was is not known; "
-            "ask again"
-        ) from error
+        raise OutcomeUnknown from error
     if said != "COMMIT":  # a transaction in which something has failed is ended so without an error
         raise StoreUnavailable("the transaction was given up by the database")
 

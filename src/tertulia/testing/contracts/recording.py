@@ -1,5 +1,6 @@
 """How every store keeps the events of runs."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -187,6 +188,43 @@ class RecordContract:
         assert after[:5] == before[:5]
         assert after[5] == [[]]
         assert await all_texts(store, claim.conversation) == ["hello", "answer"]
+
+    async def test_events_of_a_run_that_has_not_ended_are_kept(self, store: Store) -> None:
+        under_way, given_back, waiting, ended = [await _a_run(store) for _ in range(4)]
+        for claim in (under_way, given_back, waiting, ended):
+            await store.runs.record([(claim.lease, a_frame(0)), (claim.lease, a_frame(1))])
+        await store.runs.release([given_back.lease])
+        await store.runs.commit(waiting.lease, Commit(wait=a_wait()), None)
+        await store.runs.commit(ended.lease, a_finish("answer"), None)
+
+        gone = [await store.runs.prune(before=now_us() + HOUR_US, limit=limit) for limit in (1, 9, 9)]
+
+        assert gone == [1, 1, 0]
+        assert await store.runs.frames(TENANT, ended.run.id) == []
+        for claim in (under_way, given_back, waiting):
+            assert await store.runs.frames(TENANT, claim.run.id) == [a_frame(0), a_frame(1)]
+
+    async def test_events_are_kept_from_the_end_of_their_run_on(self, store: Store) -> None:
+        claim = await _a_run(store)
+        await store.runs.record([(claim.lease, a_frame())])
+        await asyncio.sleep(0.01)
+        between = now_us()
+        await asyncio.sleep(0.01)
+        await store.runs.commit(claim.lease, a_finish("answer"), None)
+
+        assert await store.runs.prune(before=between, limit=9) == 0
+
+        assert await store.runs.frames(TENANT, claim.run.id) == [a_frame()]
+
+    async def test_keys_that_may_still_be_used_are_kept(self, store: Store) -> None:
+        conversation = await a_conversation(store)
+        first = await a_claimed_run(store, a_submission(conversation, key="k"))
+        await store.runs.commit(first.lease, a_finish("answer"), None)
+
+        assert await store.runs.prune(before=now_us() + HOUR_US, limit=9) == 0
+        again = await store.runs.accept(a_submission(conversation, key="k"), a_claimant())
+
+        assert (again.run.id, again.is_new) == (first.run.id, False)
 
     async def test_unknown_run_has_told_nothing(self, store: Store) -> None:
         assert await store.runs.frames(TENANT, new_id(RUN)) == []

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tertulia.conversations import DEFAULT_TENANT, Commit, Lease, RunStatus, Stop, Wait
+from tertulia.conversations import DEFAULT_TENANT, Accepted, Commit, Lease, RunStatus, Step, Stop, Wait
 from tertulia.errors import ConversationBusy, HeadMoved, LeaseLost, NotFound, NotWaiting
 from tertulia.ids import RUN, new_id
 from tertulia.stores.base import Store
@@ -20,6 +20,7 @@ from tertulia.testing.builders import (
     a_claimed_run,
     a_conversation,
     a_decision,
+    a_digest,
     a_finish,
     a_frame,
     a_queued_run,
@@ -260,10 +261,23 @@ class DecideContract:
         first = await store.runs.decide(TENANT, claim.run.id, a_decision(), a_claimant())
         before = await all_kept(store, conversation)
 
-        other = a_decision(output='{"decision":"give up"}')
-        again = await store.runs.decide(TENANT, claim.run.id, other, a_claimant())
+        again = await store.runs.decide(TENANT, claim.run.id, a_decision(), a_claimant())
 
         assert (again.run, again.claim, again.is_new) == (first.run, None, False)
+        assert await all_kept(store, conversation) == before
+
+    @pytest.mark.parametrize("commit", [Commit(), a_finish("answer"), Commit(wait=a_wait())])
+    async def test_other_decision_comes_too_late(self, store: Store, commit: Commit) -> None:
+        conversation = await a_conversation(store)
+        claim = await a_waiting_run(store, a_submission(conversation))
+        first = await store.runs.decide(TENANT, claim.run.id, a_decision(), a_claimant())
+        assert first.claim is not None
+        await store.runs.commit(first.claim.lease, commit, None)
+        before = await all_kept(store, conversation)
+
+        with pytest.raises(NotWaiting):
+            await store.runs.decide(TENANT, claim.run.id, _another_decision(), a_claimant())
+
         assert await all_kept(store, conversation) == before
 
     async def test_same_decision_about_a_run_that_has_ended_changes_nothing(self, store: Store) -> None:
@@ -290,6 +304,21 @@ class DecideContract:
         assert sum(a.is_new for a in accepted) == 1
         assert sum(a.claim is not None for a in accepted) == 1
         assert {a.run.epoch for a in accepted} == {2}
+
+    async def test_of_two_who_decide_differently_at_once_one_is_told_it_is_too_late(
+        self, store: Store
+    ) -> None:
+        claim = await a_waiting_run(store, a_submission(await a_conversation(store)))
+        decisions = [a_decision(), _another_decision()]
+
+        answers = await asyncio.gather(
+            *[store.runs.decide(TENANT, claim.run.id, each, a_claimant()) for each in decisions],
+            return_exceptions=True,
+        )
+
+        [taken] = [each for each, answer in zip(decisions, answers, strict=True) if isinstance(answer, Accepted)]
+        assert [answer for answer in answers if isinstance(answer, NotWaiting)]
+        assert await store.runs.steps(TENANT, claim.run.id) == [taken]
 
     @pytest.mark.parametrize("commit", [Commit(), a_finish("answer"), Commit(ending=FAILED)])
     async def test_only_a_run_that_waits_is_decided_about(self, store: Store, commit: Commit) -> None:
@@ -339,3 +368,9 @@ class DecideContract:
     async def test_nobody_decides_about_an_unknown_run(self, store: Store) -> None:
         with pytest.raises(NotFound):
             await store.runs.decide(TENANT, new_id(RUN), a_decision(), a_claimant())
+
+
+def _another_decision() -> Step:
+    """Return what stands under the same path, and says something else."""
+    output = '{"decision":"give up"}'
+    return replace(a_decision(output=output), identity=a_digest(output))

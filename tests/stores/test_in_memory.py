@@ -246,20 +246,21 @@ async def test_job_that_was_revived_is_not_its_old_owners() -> None:
     assert await store.jobs.get(TENANT, job.id) == anew
 
 
-async def test_events_are_let_go_of_by_the_time_they_were_stored_at() -> None:
+async def test_events_are_let_go_of_by_the_time_their_run_has_ended_at() -> None:
     clock = Clock()
     store = InMemoryStore(now=clock)
     claim = await a_claimed_run(store, a_submission(await a_conversation(store)))
     told = [Frame(first_seq=i, last_seq=i, data="[]") for i in range(4)]
 
-    for frame in told:
-        await store.runs.record([(claim.lease, frame)])
-        clock.time += 1
+    await store.runs.record([(claim.lease, frame) for frame in told])
+    clock.time += 1
+    await store.runs.commit(claim.lease, a_finish("an answer"), None)
+    too_early = await store.runs.prune(before=START + 1, limit=9)
     at_most_one = await store.runs.prune(before=START + 2, limit=1)
     the_rest = await store.runs.prune(before=START + 2, limit=9)
 
-    assert (at_most_one, the_rest) == (1, 1)
-    assert await store.runs.frames(TENANT, claim.run.id) == told[2:]
+    assert (too_early, at_most_one, the_rest) == (0, 1, 3)
+    assert await store.runs.frames(TENANT, claim.run.id) == []
 
 
 async def test_of_the_keys_that_are_over_no_more_are_let_go_of_than_asked() -> None:

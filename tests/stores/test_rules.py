@@ -24,6 +24,7 @@ from tertulia.errors import (
     HeadMoved,
     IdempotencyMismatch,
     LeaseLost,
+    NotWaiting,
     RunCancelled,
     StopRequested,
     TertuliaError,
@@ -37,6 +38,7 @@ from tertulia.stores.rules import (
     can_perform,
     check_lease,
     check_stop,
+    decide,
     is_held,
     is_repeated,
     key_scopes,
@@ -183,6 +185,18 @@ def test_request_appends_where_it_may_and_the_source_stands_free() -> None:
 )
 def test_step_makes_room_if_it_has_not_ended_or_is_another(new: Step, stored: Step, replaced: bool) -> None:
     assert replaces(new, stored) is replaced
+
+
+@pytest.mark.parametrize("status", list(RunStatus))
+def test_run_that_waits_is_decided_about_once(status: RunStatus) -> None:
+    assert decide(STEP, STEP.identity, status=status) == "join"
+    with pytest.raises(NotWaiting):
+        decide(STEP, a_digest("other"), status=status)
+    if status is RunStatus.WAITING:
+        assert decide(STEP, None, status=status) == "go on"
+        return
+    with pytest.raises(NotWaiting):
+        decide(STEP, None, status=status)
 
 
 @pytest.mark.parametrize("stop", list(Stop))

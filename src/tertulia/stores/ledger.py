@@ -97,9 +97,10 @@ class RunStore(RunReader, Protocol):
         """Have a run end as cancelled; returns it as it stands then. May be asked any number of times.
 
         A run that has ended stays as it is. One that is queued or waiting ends at once, and what
-        waited behind it may be given to the claimant. One that is running is asked to: its ``stop``
-        becomes the greater of what it was and ``how``, and its holder ends it. The message of a run
-        that ends before it was numbered never gets a number; its run keeps it.
+        waited behind it may be given to the claimant; so does one that is running and whose lease has
+        run out, and its epoch rises: whoever carried it out may be gone for ever. One that is held is
+        asked to: its ``stop`` becomes the greater of what it was and ``how``, and its holder ends it.
+        The message of a run that ends before it was numbered never gets a number; its run keeps it.
         When a run ends that was asked to roll back, its messages and the one that it answers are
         withdrawn as by :meth:`ConversationStore.mark`.
 
@@ -116,10 +117,12 @@ class RunStore(RunReader, Protocol):
 
         The run gets the next epoch and no attempts, and is given to the claimant with its journal;
         if the claimant cannot perform it, it is left for one that can, as if released. The same
-        decision again, a step of this path being journaled already, changes nothing and returns the
-        run with ``is_new=False``: each decision needs a path of its own, not that of the step it is about.
+        decision again, a step of this path and identity being journaled already, changes nothing and
+        returns the run with ``is_new=False``: each decision needs a path of its own, not that of the
+        step it is about, and an identity that tells what was decided, also once the run has ended.
 
-        Raises ``NotFound``, and :class:`~tertulia.errors.NotWaiting` if the run is not waiting.
+        Raises ``NotFound``, and :class:`~tertulia.errors.NotWaiting` if the run is not waiting, or
+        something else was decided under this path.
         """
         ...
 
@@ -190,7 +193,8 @@ class RunStore(RunReader, Protocol):
     async def prune(self, *, before: int, limit: int) -> int:
         """Let go of events stored before a time (microseconds since 1970) and of keys that are over.
 
-        Of each at most ``limit``, of all tenants; messages, runs and steps stay. Returns how many
+        The events of a run are kept until it has ended, and that before this time. Of events and of
+        keys at most ``limit`` each, of all tenants; messages, runs and steps stay. Returns how many
         rows are gone.
         """
         ...

@@ -22,6 +22,7 @@ from tertulia.errors import (
     HeadMoved,
     IdempotencyMismatch,
     LeaseLost,
+    NotWaiting,
     StopRequested,
 )
 from tertulia.messages import Flag
@@ -86,6 +87,18 @@ def appends(branch: Branch, standing: Standing) -> bool:
 def replaces(new: Step, stored: Step) -> bool:
     """Whether a step takes the place of the one that is journaled under its path."""
     return stored.ended_at == 0 or stored.identity != new.identity
+
+
+def decide(decision: Step, stored: bytes | None, *, status: RunStatus) -> Literal["join", "go on"]:
+    """Say what becomes of a decision; ``stored`` is the identity of the step that has its path already.
+
+    Raises :class:`~tertulia.errors.NotWaiting` if something else was decided, or nothing is to be.
+    """
+    if stored is None and status is RunStatus.WAITING:
+        return "go on"
+    if stored != decision.identity:
+        raise NotWaiting
+    return "join"
 
 
 def repeat(

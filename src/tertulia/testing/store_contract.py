@@ -14,6 +14,7 @@ The ``store`` is open and empty at the start of every test. The tests need pytes
 Hypothesis.
 """
 
+from tertulia.testing.contracts.abandoned import AbandonedContract
 from tertulia.testing.contracts.accepting import AcceptContract
 from tertulia.testing.contracts.agents import AgentContract
 from tertulia.testing.contracts.branch_requests import BranchRequestContract
@@ -29,6 +30,7 @@ from tertulia.testing.contracts.listing import RunListContract
 from tertulia.testing.contracts.marking import MarkContract
 from tertulia.testing.contracts.once import OnceContract
 from tertulia.testing.contracts.opening import OpeningContract
+from tertulia.testing.contracts.racing import RaceContract
 from tertulia.testing.contracts.recording import RecordContract
 from tertulia.testing.contracts.repeating import KeyContract, RepeatContract
 from tertulia.testing.contracts.rolling_back import InterruptContract, RollbackContract
@@ -44,11 +46,13 @@ class StoreContract(
     AcceptContract,
     KeyContract,
     RepeatContract,
+    RaceContract,
     OnceContract,
     BranchRequestContract,
     InterruptContract,
     RollbackContract,
     StopContract,
+    AbandonedContract,
     CommitContract,
     JournalContract,
     RecordContract,

@@ -164,7 +164,7 @@ class InMemoryRuns(RunStore):
         with self._state.lock:
             now, rooms = self._state.now(), self._state.rooms.values()
             keys = sum(forget(room, now=now, limit=limit) for room in rooms)
-            entries = (entry for room in rooms for entry in room.runs.values())
+            entries = (e for room in rooms for e in room.runs.values() if e.has_ended_before(before))
             old = [(e, seq) for e in entries for seq, kept in e.frames.items() if kept.stored_at < before]
             for entry, seq in old[:limit]:
                 del entry.frames[seq]

@@ -64,6 +64,10 @@ class Entry:
         """Its steps in the order in which they were begun."""
         return tuple(sorted(self.steps.values(), key=attrgetter("started_at", "path")))
 
+    def has_ended_before(self, time: int) -> bool:
+        """Whether it has ended, and that before a time."""
+        return self.run.ended_at is not None and self.run.ended_at < time
+
     def may_begin(self, now: int) -> bool:
         """Whether nobody is at work on it: it is queued, or its lease or the time that it waits is over."""
         return self.is_queued or (self.holds and self.lease_until <= now)

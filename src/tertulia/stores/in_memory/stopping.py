@@ -3,14 +3,13 @@
 from dataclasses import replace
 
 from tertulia.conversations import Accepted, Claim, Claimant, Ending, RunStatus, Step, Stop
-from tertulia.errors import NotWaiting
 from tertulia.stores import rules
 from tertulia.stores.in_memory import ledger
 from tertulia.stores.in_memory.state import Entry, Log, Room
 
 
 def stop(room: Room, entry: Entry, how: Stop, claimant: Claimant | None, *, now: int) -> Claim | None:
-    """Have a run end: at once, unless it has a holder, who is asked to.
+    """Have a run end: at once, unless it is held, when its holder is asked to.
 
     Returns the claim on what could begin because it has ended.
     """
@@ -18,7 +17,9 @@ def stop(room: Room, entry: Entry, how: Stop, claimant: Claimant | None, *, now:
         return None
     entry.run = replace(entry.run, stop=max(entry.run.stop, how))
     if entry.run.status is RunStatus.RUNNING:
-        return None
+        if not entry.may_begin(now):
+            return None
+        entry.run = replace(entry.run, epoch=entry.run.epoch + 1)
     log = room.log_of(entry)
     ledger.end(room, log, entry, Ending(status=RunStatus.CANCELLED, failure=rules.STOPPED), now=now)
     return ledger.begin_next(log, claimant, now=now)
@@ -41,10 +42,10 @@ def make_way(
 def decide(room: Room, entry: Entry, decision: Step, claimant: Claimant, *, now: int) -> Accepted:
     """Let a waiting run go on with a decision, unless that has been made before."""
     log = room.log_of(entry)
-    if decision.path in entry.steps:
+    stored = entry.steps.get(decision.path)
+    identity = None if stored is None else stored.identity
+    if rules.decide(decision, identity, status=entry.run.status) == "join":
         return Accepted(run=entry.run, conversation=log.row, is_new=False)
-    if entry.run.status is not RunStatus.WAITING:
-        raise NotWaiting
     ledger.journal(entry, decision)
     entry.run = replace(entry.run, status=RunStatus.RUNNING, wait=None, attempt=0)
     if rules.can_perform(claimant, entry.run.performer):

@@ -53,6 +53,9 @@ async def accept(db: Connection, submission: Submission, claimant: Claimant | No
     """Do what :meth:`RunStore.accept` promises."""
     named, tenant = submission.conversation, submission.tenant
     there = await _existing(db, tenant, named)
+    if there is None and isinstance(named, NewConversation) and named.alias is not None:
+        # Before its key is looked for: where many make it at once, one id is the scope of them all.
+        there = await standing.make(db, tenant, named)
     if submission.key is not None:
         scopes = rules.key_scopes(named, existing=there)
         earlier = await _take_key(db, submission, scopes)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, bindparam, case, exists, literal_column, null, select, update
@@ -26,18 +27,18 @@ from tertulia.stores.sql.statements import (
 _R: Final = RUNS.c
 _C: Final = CONVERSATIONS.c
 _FREE: Final = RUNS.alias("free")
-_RENEW: Final = Statement(
-    update(RUNS)
-    .where(
-        HELD,
+_EXTEND: Final = (
+    update(RUNS).where(HELD).values(lease_until=LeaseClock() + bindparam("lease_us")).returning(_R.id)
+)
+_RENEW: Final = Statement(_EXTEND)
+_RENEW_FREE: Final = Statement(
+    _EXTEND.where(
         _R.id.in_(
             select(_FREE.c.id)
             .where(_FREE.c.tenant == bindparam("tenant"), _FREE.c.id == bindparam("run"))
             .with_for_update(skip_locked=True)
-        ),
+        )
     )
-    .values(lease_until=LeaseClock() + bindparam("lease_us"))
-    .returning(_R.id)
 )
 _IS_HELD: Final = Statement(select(_R.id).where(HELD))
 _RELEASE: Final = Statement(
@@ -101,28 +102,6 @@ def _orphaned(size: int) -> Statement:
         .order_by(_R.id)
         .limit(bindparam("limit"))
     )
-
-
-_OWNERS: Final = Statement(
-    select(_R.owner)
-    .where(HOLDS, _R.status == literal_column("'running'"), _R.lease_until >= LeaseClock())
-    .distinct()
-)
-_VOID: Final = Statement(
-    update(RUNS)
-    .where(HOLDS, _R.status == literal_column("'running'"), _R.owner == bindparam("held_by"))
-    .values(lease_until=literal_column("0"))
-)
-
-
-async def owners(db: Connection) -> list[str]:
-    """Return everybody who has a lease."""
-    return [ids.from_bytes(ids.OWNER, bytes(row[0])) for row in await db.all(_OWNERS, {}) if row[0]]
-
-
-async def void(db: Connection, *, owner: str) -> None:
-    """Let every lease of an owner run out."""
-    await db.run(_VOID, {"held_by": ids.to_bytes(owner)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,18 +174,28 @@ async def start(db: Connection, claimant: Claimant, candidate: Candidate) -> Cla
     return await placing.promote(db, held, claimant)
 
 
-async def renew(db: Connection, leases: Sequence[Lease], *, lease_us: int) -> set[str]:
-    """Extend leases; return the runs that are still held.
+async def renew_free(
+    db: Connection, leases: Sequence[Lease], *, lease_us: int
+) -> tuple[set[str], list[Lease]]:
+    """Extend leases; return the runs of those extended, and the leases that are held and were not.
 
-    A run whose row somebody has just locked is passed over, so that the others need not wait for
-    it: whoever commits to it is alive, and the next beat comes soon.
+    A run whose row somebody has just locked is passed over, so that the others need not wait for it.
     """
-    held = set()
+    renewed, passed_over = set(), []
     for lease in leases:
         key = lease_params(lease)
-        if await db.one(_RENEW, {**key, "lease_us": lease_us}) or await db.one(_IS_HELD, key):
-            held.add(lease.run_id)
-    return held
+        if await db.one(_RENEW_FREE, {**key, "lease_us": lease_us}):
+            renewed.add(lease.run_id)
+        elif await db.one(_IS_HELD, key):
+            passed_over.append(lease)
+    return renewed, passed_over
+
+
+async def renew(db: Connection, leases: Sequence[Lease], *, lease_us: int) -> set[str]:
+    """Extend leases, waiting for whoever has locked their runs; return those that are still held."""
+    in_order = sorted(leases, key=attrgetter("tenant", "run_id"))
+    keys = [(lease.run_id, lease_params(lease)) for lease in in_order]
+    return {run for run, key in keys if await db.one(_RENEW, {**key, "lease_us": lease_us})}
 
 
 async def release(db: Connection, leases: Sequence[Lease]) -> None:

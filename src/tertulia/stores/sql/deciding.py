@@ -7,7 +7,6 @@ from sqlalchemy import bindparam, literal_column, null, update
 
 from tertulia import ids
 from tertulia.conversations import Accepted, Claimant, Lease, RunStatus, Step
-from tertulia.errors import NotWaiting
 from tertulia.stores import rules
 from tertulia.stores.sql import journal, placing, standing
 from tertulia.stores.sql.rows import step_params
@@ -30,11 +29,11 @@ _GO_ON: Final = Statement(
 
 async def decide(db: Connection, tenant: int, run_id: str, decision: Step, claimant: Claimant) -> Accepted:
     """Do what :meth:`RunStore.decide` promises."""
-    held, run = await standing.run_locked(db, tenant, run_id)
-    if await journal.is_journaled(db, tenant, run.id, path=decision.path):
+    found, run = await standing.run_locked(db, tenant, run_id)
+    held = found.held
+    stored = await journal.identity(db, tenant, run.id, path=decision.path)
+    if rules.decide(decision, stored, status=run.status) == "join":
         return Accepted(run=run, conversation=held.conversation, is_new=False)
-    if run.status is not RunStatus.WAITING:
-        raise NotWaiting
     freed = replace(run, status=RunStatus.RUNNING, wait=None, attempt=0)
     lease = Lease(
         tenant=tenant,

@@ -26,6 +26,7 @@ from tertulia.errors import NotFound
 from tertulia.messages import now_us
 from tertulia.stores.base import JobStore
 from tertulia.stores.sql.database import Database
+from tertulia.stores.sql.dead import OF_JOBS, Watch
 from tertulia.stores.sql.schema import JOBS
 from tertulia.stores.sql.statements import (
     Connection,
@@ -126,6 +127,7 @@ class SqlJobs(JobStore):
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._watch = Watch(database)
 
     @override
     async def claim(
@@ -133,6 +135,8 @@ class SqlJobs(JobStore):
     ) -> list[StoredJob]:
         if not kinds or limit <= 0:
             return []
+        self._watch.hold(owner)
+        await self._watch.void(OF_JOBS)
         size = size_for(len(kinds))
         params = {
             **listed(sorted(kinds), prefix="kind", size=size),

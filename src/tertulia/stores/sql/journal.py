@@ -19,7 +19,7 @@ WRITE_STEP: Final = replacing(
 """Journals a step, in place of the one of its path as :func:`~tertulia.stores.rules.replaces` says."""
 
 _STEPS: Final = Statement(select(*STEP_COLUMNS).where(*_OF_RUN).order_by(_S.started_at, _S.path))
-_IS_JOURNALED: Final = Statement(select(_S.path).where(*_OF_RUN, _S.path == bindparam("path")))
+_IDENTITY: Final = Statement(select(_S.identity).where(*_OF_RUN, _S.path == bindparam("path")))
 _CLEAR: Final = Statement(update(STEPS).where(*_OF_RUN, _S.output.is_not(null())).values(output=null()))
 
 
@@ -28,10 +28,10 @@ async def steps(db: Connection, tenant: int, run: bytes) -> list[Step]:
     return [step_of(row) for row in await db.all(_STEPS, {"tenant": tenant, "run": run})]
 
 
-async def is_journaled(db: Connection, tenant: int, run_id: str, *, path: str) -> bool:
-    """Whether a step of this path is in a run's journal."""
-    key = {"tenant": tenant, "run": ids.to_bytes(run_id), "path": path}
-    return await db.one(_IS_JOURNALED, key) is not None
+async def identity(db: Connection, tenant: int, run_id: str, *, path: str) -> bytes | None:
+    """Return the identity of the step that stands under a path; None if none does."""
+    row = await db.one(_IDENTITY, {"tenant": tenant, "run": ids.to_bytes(run_id), "path": path})
+    return None if row is None else bytes(row[0])
 
 
 async def clear(db: Connection, tenant: int, run_id: str) -> None:

@@ -3,26 +3,40 @@
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, func, select, tuple_
+from sqlalchemy import bindparam, delete, func, literal_column, select, tuple_
 
-from tertulia.stores.sql.schema import FRAMES, IDEMPOTENCY
+from tertulia.stores.sql.schema import FRAMES, IDEMPOTENCY, RUNS
 from tertulia.stores.sql.statements import Connection, Statement
 
 _F: Final = FRAMES.c
+_OLD: Final = FRAMES.alias("old")
 _I: Final = IDEMPOTENCY.c
 
 _NEXT_TENANT: Final = Statement(select(func.min(_F.tenant)).where(_F.tenant > bindparam("tenant")))
-_OLD_FRAMES: Final = (
-    select(_F.tenant, _F.run_id, _F.first_seq)
+# One look into the index for each run: the events of those that are kept are not gone through.
+_NEXT_RUN: Final = Statement(
+    select(_F.run_id, RUNS.c.ended_at)
+    .join(RUNS, (RUNS.c.tenant == _F.tenant) & (RUNS.c.id == _F.run_id))
     .where(
         _F.tenant == bindparam("tenant"),
+        _F.run_id > bindparam("seen"),
         _F.run_id < bindparam("begun_before"),
-        _F.created_at < bindparam("written_before"),
     )
-    .limit(bindparam("limit"))
+    .order_by(_F.run_id)
+    .limit(literal_column("1"))
 )
+_OF_RUN: Final = (_F.tenant == bindparam("tenant"), _F.run_id == bindparam("run"))
 _DROP_FRAMES: Final = Statement(
-    delete(FRAMES).where(tuple_(_F.tenant, _F.run_id, _F.first_seq).in_(_OLD_FRAMES)).returning(_F.tenant)
+    delete(FRAMES)
+    .where(
+        *_OF_RUN,
+        _F.first_seq.in_(
+            select(_OLD.c.first_seq)
+            .where(_OLD.c.tenant == bindparam("tenant"), _OLD.c.run_id == bindparam("run"))
+            .limit(bindparam("limit"))
+        ),
+    )
+    .returning(_F.first_seq)
 )
 _OLD_KEYS: Final = (
     select(_I.tenant, _I.scope, _I.key).where(_I.expires < bindparam("now")).limit(bindparam("limit"))
@@ -39,9 +53,23 @@ async def prune(db: Connection, *, before: int, now: int, limit: int) -> int:
     events' own times would have to be written with every one of them.
     """
     gone = len(await db.all(_DROP_KEYS, {"now": now, "limit": limit}))
+    left = limit
     async for tenant in _tenants(db):
-        params: dict[str, Any] = {"tenant": tenant, "begun_before": _first_id(before)}
-        gone += len(await db.all(_DROP_FRAMES, {**params, "written_before": before, "limit": limit}))
+        left -= await _frames(db, tenant, before=before, limit=left)
+    return gone + limit - left
+
+
+async def _frames(db: Connection, tenant: int, *, before: int, limit: int) -> int:
+    """Let go of events of runs that have ended before a time; return how many."""
+    params: dict[str, Any] = {"tenant": tenant, "begun_before": _first_id(before)}
+    gone, seen = 0, bytes(16)
+    while gone < limit:
+        row = await db.one(_NEXT_RUN, {**params, "seen": seen})
+        if row is None:
+            break
+        seen = bytes(row[0])
+        if row[1] is not None and row[1] < before:
+            gone += len(await db.all(_DROP_FRAMES, {"tenant": tenant, "run": seen, "limit": limit - gone}))
     return gone
 
 

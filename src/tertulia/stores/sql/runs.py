@@ -24,6 +24,7 @@ from tertulia.conversations import (
     Stopped,
     Submission,
 )
+from tertulia.errors import StoreBusy, StoreUnavailable
 from tertulia.messages import now_us
 from tertulia.stores.base import RunStore
 from tertulia.stores.sql import (
@@ -38,12 +39,16 @@ from tertulia.stores.sql import (
     stopping,
 )
 from tertulia.stores.sql.claiming import Candidate
-from tertulia.stores.sql.database import Database, SeesOwners, Unit
+from tertulia.stores.sql.database import Database, Unit
+from tertulia.stores.sql.dead import OF_RUNS, Watch
 from tertulia.stores.sql.rows import RUN_COLUMNS, run_of
 from tertulia.stores.sql.schema import HOLDS, RUNS
 from tertulia.stores.sql.statements import Connection, Row, Statement
 
 _LOG: Final = logging.getLogger(__name__)
+
+_SPARE: Final = 50
+"""How many runs more than wanted are looked at: some cannot be read, or somebody else is quicker."""
 
 _R: Final = RUNS.c
 _PAGE: Final = Statement(
@@ -78,7 +83,7 @@ class SqlRuns(RunStore):
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._sees = database if isinstance(database, SeesOwners) else None
+        self._watch = Watch(database)
 
     @override
     async def accept(self, submission: Submission, claimant: Claimant | None) -> Accepted:
@@ -136,22 +141,32 @@ class SqlRuns(RunStore):
         busy_with: Collection[str] = (),
         suspects: bool = False,
     ) -> list[Claim]:
-        if not claimant.performers:
+        if not claimant.performers or limit <= 0:
             return []
         self._hold(claimant)
-        await self._void_leases_of_the_dead()
+        await self._watch.void(OF_RUNS)
+        most = limit + _SPARE
 
         async def look(db: Connection) -> tuple[list[Candidate], list[Candidate]]:
-            most = limit + len(busy_with)
-            expired = await claiming.expired(db, claimant, limit=most, suspects=suspects)
-            return expired, [] if suspects else await claiming.orphaned(db, claimant, limit=limit)
+            expired = await claiming.expired(db, claimant, limit=most + len(busy_with), suspects=suspects)
+            return expired, [] if suspects else await claiming.orphaned(db, claimant, limit=most)
 
         expired, orphaned = await self._database.read(look, tenant=None)
         free = [run for run in expired if run.run_id not in busy_with]
         tries = [partial(claiming.take_over, claimant=claimant, candidate=run) for run in free]
         tries += [partial(claiming.start, claimant=claimant, candidate=run) for run in orphaned]
-        claims = [await self._one(each) for each in tries[:limit]]
-        return [claim for claim in claims if claim is not None]
+        return await self._first(tries, limit=limit)
+
+    async def _first(self, tries: Sequence[Unit[Claim | None]], *, limit: int) -> list[Claim]:
+        """Claim one after another until there are enough; those that cannot be had do not count."""
+        claims: list[Claim] = []
+        for each in tries:
+            if len(claims) == limit:
+                break
+            claim = await self._one(each)
+            if claim is not None:
+                claims.append(claim)
+        return claims
 
     async def _one(self, unit: Unit[Claim | None]) -> Claim | None:
         """Claim one run; a row that cannot be read does not keep the others waiting."""
@@ -165,8 +180,16 @@ class SqlRuns(RunStore):
     async def renew(self, leases: Sequence[Lease], *, lease_us: int) -> set[str]:
         if not leases:
             return set()
-        unit = partial(claiming.renew, leases=leases, lease_us=lease_us)
-        return await self._database.write(unit, tenant=None)
+        renew_free = partial(claiming.renew_free, leases=leases, lease_us=lease_us)
+        renewed, passed_over = await self._database.write(renew_free, tenant=None)
+        if not passed_over:
+            return renewed
+        # Whoever has locked them may stand still for longer than they last.
+        renew = partial(claiming.renew, leases=passed_over, lease_us=lease_us)
+        try:
+            return renewed | await self._database.write(renew, tenant=None)
+        except (StoreBusy, StoreUnavailable):
+            return renewed | {lease.run_id for lease in passed_over}
 
     @override
     async def release(self, leases: Sequence[Lease]) -> None:
@@ -223,16 +246,8 @@ class SqlRuns(RunStore):
         return await self._database.write(unit, tenant=None)
 
     def _hold(self, claimant: Claimant | None) -> None:
-        if self._sees is not None and claimant is not None:
-            self._sees.hold(claimant.owner)
-
-    async def _void_leases_of_the_dead(self) -> None:
-        """Let the leases of owners that are certain to be dead run out at once."""
-        if self._sees is None:
-            return
-        for owner in await self._database.read(claiming.owners, tenant=None):
-            if self._sees.is_gone(owner):
-                await self._database.write(partial(claiming.void, owner=owner), tenant=None)
+        if claimant is not None:
+            self._watch.hold(claimant.owner)
 
     async def _all(self, statement: Statement, tenant: int, **more: Any) -> Sequence[Row]:
         async def unit(db: Connection) -> Sequence[Row]:

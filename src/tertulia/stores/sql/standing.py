@@ -155,15 +155,15 @@ async def run_found(db: Connection, tenant: int, raw: bytes) -> Run:
     return run_of(row)
 
 
-async def run_locked(db: Connection, tenant: int, run_id: str) -> tuple[Held, Run]:
-    """Lock a run and before it its conversation; return both as they stand. Raises ``NotFound``."""
+async def run_locked(db: Connection, tenant: int, run_id: str) -> tuple[Underway, Run]:
+    """Lock a run and before it its conversation; return it as it stands. Raises ``NotFound``."""
     raw = ids.sought(run_id)
     seen = await run_found(db, tenant, raw)
     place = Lease(tenant=tenant, run_id=seen.id, conversation_id=seen.conversation_id, epoch=0, owner="")
     found = await underway(db, place)
     if found is None:
         raise NotFound("there is no such run")
-    return found.held, await run_found(db, tenant, raw)  # again, now that nobody else can change it
+    return found, await run_found(db, tenant, raw)  # again, now that nobody else can change it
 
 
 def _held(row: Row) -> Held:

@@ -26,6 +26,7 @@ _END: Final = Statement(
     _RUN.values(
         **_WISH,
         status=literal_column("'cancelled'"),
+        epoch=bindparam("new_epoch"),
         error=bindparam("new_error"),
         ended_at=bindparam("at"),
         waiting=null(),
@@ -61,12 +62,15 @@ async def stop(
     db: Connection, tenant: int, run_id: str, how: Stop, claimant: Claimant | None
 ) -> tuple[Held, Stopped]:
     """Do what :meth:`RunStore.stop` promises; return the conversation as well."""
-    held, run = await standing.run_locked(db, tenant, run_id)
+    found, run = await standing.run_locked(db, tenant, run_id)
+    held = found.held
     if run.status.is_terminal:
         return held, Stopped(run=run)
     wanted = replace(run, stop=max(run.stop, how))
     if run.status is not RunStatus.RUNNING:
         return await _ended(db, held, wanted, claimant)
+    if found.is_expired:  # the next epoch, as if it had been taken over: who comes back has lost it
+        return await _ended(db, held, replace(wanted, epoch=run.epoch + 1), claimant)
     if wanted.stop is not run.stop:
         await db.run(_ASK, _wish(wanted))
     return held, Stopped(run=wanted)
@@ -81,7 +85,7 @@ async def _ended(db: Connection, held: Held, run: Run, claimant: Claimant | None
     else:
         left = replace(held, holder=None)
     move = placing.moved(left, at=at, holder=left.holder, queued=left.queued)
-    end = {**_wish(run), "new_error": encode_failure(rules.STOPPED), "at": at}
+    end = {**_wish(run), "new_epoch": run.epoch, "new_error": encode_failure(rules.STOPPED), "at": at}
     await db.together([(_END, end), (placing.MOVE, move)])
     await journal.clear(db, run.tenant, run.id)
     left = await rolled_back(db, left, run.stop, first=run.input_number, last=run.last_number)

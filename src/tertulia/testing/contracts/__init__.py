@@ -5,6 +5,7 @@ from typing import Final
 import pytest
 
 ROOMS: Final = (
+    "abandoned",
     "accepting",
     "agents",
     "branch_requests",
@@ -20,6 +21,7 @@ ROOMS: Final = (
     "marking",
     "once",
     "opening",
+    "racing",
     "recording",
     "repeating",
     "rolling_back",

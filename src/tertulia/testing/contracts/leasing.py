@@ -236,6 +236,38 @@ class LeaseContract:
         assert held == {old.run.id}
         assert await store.runs.claim(a_claimant(), limit=9) == []
 
+    async def test_lease_is_renewed_from_now_on(self, store: Store) -> None:
+        long_over = a_claimant(lease_us=-HOUR_US)
+        late = await a_claimed_run(store, a_submission(await a_conversation(store)), claimant=long_over)
+
+        await store.runs.renew([late.lease], lease_us=HOUR_US // 2)
+        renewed = await store.runs.claim(a_claimant(), limit=9)
+        await store.runs.renew([late.lease], lease_us=OVER_AT_ONCE)
+        [claim] = await store.runs.claim(a_claimant(), limit=9)
+
+        assert renewed == []
+        assert claim.run.id == late.run.id
+
+    async def test_lease_is_renewed_for_as_long_as_was_asked(self, store: Store) -> None:
+        short = a_claimant(lease_us=20_000)
+        held = await a_claimed_run(store, a_submission(await a_conversation(store)), claimant=short)
+
+        await store.runs.renew([held.lease], lease_us=10_000_000)
+        await asyncio.sleep(0.1)
+
+        assert await store.runs.claim(a_claimant(), limit=9) == []
+
+    async def test_lease_is_renewed_from_the_loop_of_another_thread(self, store: Store) -> None:
+        held, lost = [await _an_abandoned_run(store) for _ in range(2)]
+        await store.runs.release([lost.lease])
+        leases = [held.lease, lost.lease]
+
+        renewed = await asyncio.to_thread(lambda: asyncio.run(store.runs.renew(leases, lease_us=HOUR_US)))
+
+        assert renewed == {held.run.id}
+        [claim] = await store.runs.claim(a_claimant(), limit=9)
+        assert claim.run.id == lost.run.id
+
     async def test_renewing_tells_which_runs_are_still_held(self, store: Store) -> None:
         held, ended, lost = [await _an_abandoned_run(store) for _ in range(3)]
         await store.runs.renew([held.lease, ended.lease], lease_us=HOUR_US)
@@ -302,6 +334,18 @@ class LeaseContract:
         assert await store.runs.claim(a_claimant(), limit=9) == []
         assert await store.runs.get(TENANT, lost.run.id) == heir.run
         assert await store.runs.get(TENANT, ended.run.id) == before
+
+    async def test_older_lease_of_the_same_owner_gives_nothing_back(self, store: Store) -> None:
+        old, owner = await _an_abandoned_run(store), a_claimant()
+        [first] = await store.runs.claim(replace(owner, lease_us=OVER_AT_ONCE), limit=9)
+        [second] = await store.runs.claim(owner, limit=9, suspects=True)
+
+        await store.runs.release([first.lease])
+
+        assert (old.run.id, first.lease.owner) == (second.run.id, second.lease.owner)
+        assert await store.runs.claim(a_claimant(), limit=9, suspects=True) == []
+        assert await store.runs.renew([first.lease], lease_us=HOUR_US) == set()
+        assert await store.runs.renew([second.lease], lease_us=HOUR_US) == {second.run.id}
 
     async def test_giving_one_run_back_twice_counts_once(self, store: Store) -> None:
         abandoned = await _an_abandoned_run(store)

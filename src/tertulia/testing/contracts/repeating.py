@@ -199,39 +199,6 @@ class KeyContract:
         assert sum(a.is_new for a in accepted) == 1
         assert len(await store.conversations.page(TENANT, agent.id)) == 1
 
-    async def test_of_many_with_one_key_at_once_one_has_an_effect_under_a_new_alias(
-        self, store: Store
-    ) -> None:
-        agent = await an_agent(store)
-        requests = [a_submission(a_new_conversation(agent, alias="mine"), key="k") for _ in range(6)]
-
-        accepted = await asyncio.gather(*[store.runs.accept(each, a_claimant()) for each in requests])
-
-        assert len({a.run.id for a in accepted}) == 1
-        assert sum(a.is_new for a in accepted) == 1
-        assert sum(a.claim is not None for a in accepted) == 1
-        [conversation] = await store.conversations.page(TENANT, agent.id)
-        assert await all_texts(store, conversation) == ["hello"]
-        assert len(await store.runs.page(TENANT, conversation.id)) == 1
-
-    async def test_of_many_requests_with_one_key_at_once_one_is_taken_under_a_new_alias(
-        self, store: Store
-    ) -> None:
-        agent = await an_agent(store)
-        requests = [
-            a_submission(a_new_conversation(agent, alias="mine"), f"hello {i}", key="k") for i in range(6)
-        ]
-
-        answers = await asyncio.gather(
-            *[store.runs.accept(each, a_claimant()) for each in requests], return_exceptions=True
-        )
-
-        assert sorted(type(answer).__name__ for answer in answers) == ["Accepted"] + [
-            "IdempotencyMismatch"
-        ] * 5
-        [conversation] = await store.conversations.page(TENANT, agent.id)
-        assert len(await store.runs.page(TENANT, conversation.id)) == 1
-
 
 @pytest.mark.asyncio
 class RepeatContract:

@@ -253,13 +253,22 @@ class RollbackContract:
 
     async def test_heir_of_the_holder_rolls_back_as_well(self, store: Store) -> None:
         conversation = await a_conversation(store)
-        gone = a_claimant(lease_us=OVER_AT_ONCE)
-        old = await a_claimed_run(store, a_submission(conversation, "U"), claimant=gone)
+        old = await a_claimed_run(store, a_submission(conversation, "U"))
         await store.runs.commit(old.lease, Commit(messages=(an_answer("A"),)), None)
         await store.runs.stop(TENANT, old.run.id, Stop.ROLLBACK, None)
+        await store.runs.renew([old.lease], lease_us=OVER_AT_ONCE)
 
         [new] = await store.runs.claim(a_claimant(), limit=9)
         await store.runs.commit(new.lease, Commit(ending=CANCELLED), None)
+
+        assert await _withdrawn(store, conversation) == [1, 2]
+
+    async def test_run_that_nobody_carries_out_any_more_is_rolled_back_at_once(self, store: Store) -> None:
+        conversation, gone = await a_conversation(store), a_claimant(lease_us=OVER_AT_ONCE)
+        old = await a_claimed_run(store, a_submission(conversation, "U"), claimant=gone)
+        await store.runs.commit(old.lease, Commit(messages=(an_answer("A"),)), None)
+
+        await store.runs.stop(TENANT, old.run.id, Stop.ROLLBACK, None)
 
         assert await _withdrawn(store, conversation) == [1, 2]
 

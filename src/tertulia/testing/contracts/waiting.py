@@ -316,7 +316,9 @@ class DecideContract:
             return_exceptions=True,
         )
 
-        [taken] = [each for each, answer in zip(decisions, answers, strict=True) if isinstance(answer, Accepted)]
+        [taken] = [
+            each for each, answer in zip(decisions, answers, strict=True) if isinstance(answer, Accepted)
+        ]
         assert [answer for answer in answers if isinstance(answer, NotWaiting)]
         assert await store.runs.steps(TENANT, claim.run.id) == [taken]
 

@@ -9,6 +9,8 @@ from tertulia.conversations import (
     Accepted,
     Claimant,
     RunStatus,
+    Stop,
+    Stopped,
     Submission,
 )
 from tertulia.engine import ActiveRun, Turn
@@ -23,7 +25,7 @@ from tertulia.errors import (
 from tertulia.stores.in_memory import InMemoryStore
 from tertulia.stores.in_memory.runs import InMemoryRuns
 from tertulia.stores.in_memory.state import State
-from tertulia.testing.builders import a_conversation, a_submission, all_texts
+from tertulia.testing.builders import a_conversation, a_submission, a_waiting_run, all_texts
 from tests.engine.kit import (
     Clock,
     Doing,
@@ -54,6 +56,21 @@ class Slow(InMemoryRuns):
         self.accepted.set()
         await self.let.wait()
         return accepted
+
+
+class SlowToStop(InMemoryRuns):
+    """A ledger that notes a wish to stop, and says so when it is let."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self.stopped, self.let = asyncio.Event(), asyncio.Event()
+
+    @override
+    async def stop(self, tenant: int, run_id: str, how: Stop, claimant: Claimant | None) -> Stopped:
+        stopped = await super().stop(tenant, run_id, how, claimant)
+        self.stopped.set()
+        await self.let.wait()
+        return stopped
 
 
 async def test_fault_of_a_performer_ends_its_run_and_nothing_else() -> None:
@@ -191,6 +208,44 @@ async def test_caller_that_goes_before_it_has_its_answer_stops_nothing() -> None
 
     assert caller.cancelled()
     assert await all_texts(store, conversation) == ["U", "A"]
+
+
+async def test_caller_that_goes_while_a_run_is_cancelled_keeps_nothing_from_what_waits_behind_it() -> None:
+    store = InMemoryStore()
+    runs, conversation = with_runs(store, SlowToStop(store.runs._state)), await a_conversation(store)
+    waiting = await a_waiting_run(store, a_submission(conversation, "U1"))
+
+    async with an_engine(store, answering("A")) as engine:
+        second = await submit(engine, conversation, "U2")
+        caller = asyncio.create_task(engine.cancel(0, waiting.run.id))
+        await runs.stopped.wait()
+        caller.cancel()
+        await asyncio.wait([caller])
+        runs.let.set()
+        await second.finished()
+
+    assert caller.cancelled()
+    assert await all_texts(store, conversation) == ["U1", "U2", "A"]
+
+
+async def test_cancelling_is_waited_for_when_the_engine_stops() -> None:
+    store = InMemoryStore()
+    runs, conversation = with_runs(store, SlowToStop(store.runs._state)), await a_conversation(store)
+    waiting = await a_waiting_run(store, a_submission(conversation, "U1"))
+
+    async with an_engine(store, answering("A")) as engine:
+        second = await submit(engine, conversation, "U2")
+        caller = asyncio.create_task(engine.cancel(0, waiting.run.id))
+        await runs.stopped.wait()
+        stopping = asyncio.create_task(engine.stop(grace_seconds=10))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        is_stopped = stopping.done()
+        runs.let.set()
+        await asyncio.gather(stopping, caller)
+
+    assert not is_stopped
+    assert (await store.runs.get(0, second.run.id)).status is RunStatus.COMPLETED
 
 
 async def test_request_that_is_being_taken_in_is_waited_for_when_the_engine_stops() -> None:

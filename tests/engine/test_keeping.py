@@ -7,7 +7,7 @@ import pytest
 from typing_extensions import override
 
 from tertulia.conversations import Claimant, Commit, Committed, Lease, RunStatus, Stop
-from tertulia.engine import ActiveRun, Turn
+from tertulia.engine import ActiveRun, Plan, Turn
 from tertulia.errors import RunCancelled
 from tertulia.messages import Flag, Message
 from tertulia.stores.in_memory import InMemoryStore
@@ -15,6 +15,7 @@ from tertulia.stores.in_memory.runs import InMemoryRuns
 from tertulia.stores.in_memory.state import State
 from tertulia.testing.builders import (
     a_conversation,
+    a_digest,
     all_texts,
 )
 from tests.engine.kit import (
@@ -170,6 +171,22 @@ async def test_what_was_paid_until_a_run_was_cancelled_is_counted_and_journaled(
 
     assert run.usage.model_calls == 2  # the one that was cut short as well
     assert [each.path for each in await store.runs.steps(0, run.id)] == ["turn/1/model/1"]
+
+
+async def test_what_asks_no_model_is_no_call_of_one_although_it_was_cut_short() -> None:
+    store, gate = InMemoryStore(), Gate()
+    plan = Plan(kind="tool", identity=a_digest("same"), within_seconds=60)
+
+    async def perform(run: ActiveRun) -> Turn:
+        await run.step("turn/1/tool/look", gate, plan)
+        return a_turn()
+
+    async with an_engine(store, Doing(perform)) as engine:
+        ticket = await submit(engine, await a_conversation(store))
+        await gate.reached()
+        run = await engine.cancel(0, ticket.run.id)
+
+    assert (run.status, run.usage.model_calls) == (RunStatus.CANCELLED, 0)
 
 
 async def test_cancelled_run_ends_although_what_it_has_said_cannot_be_kept() -> None:

@@ -2,16 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TypeAlias
 
 import httpx2
 import pytest
 from fastapi import Request, Response
+from starlette.responses import StreamingResponse
 from starlette.types import Message
 
 from tertulia import errors
 from tertulia.app import App
 from tertulia.server import bodies
+from tertulia.server.edge import note
 from tertulia.server.errors import STATUSES, TUTORIAL_STATUSES, respond
 from tertulia.server.factory import create_app
 from tertulia.settings import Settings
@@ -61,6 +64,7 @@ def test_every_error_has_its_status_and_its_words(kind: type[errors.TertuliaErro
         (errors.ShapeMismatch(), 502, 502),
         (errors.StoreBusy(), 503, 503),
         (errors.StoreUnavailable(), 503, 503),
+        (errors.OutcomeUnknown(), 503, 503),
         (errors.LeaseLost(), 500, 500),
         (errors.RunCancelled(), 409, 409),
         (errors.RunGivenUp(), 500, 500),
@@ -79,6 +83,7 @@ def test_the_nearest_family_decides(error: errors.TertuliaError, status: int, on
 
 def test_who_is_busy_says_when_to_come_back() -> None:
     assert respond(errors.StoreBusy()).headers["retry-after"] == "1"
+    assert respond(errors.StoreUnavailable()).headers["retry-after"] == "2"
     assert respond(errors.Stopping()).headers["retry-after"] == "5"
     assert respond(errors.ModelBusy(retry_after=2.2)).headers["retry-after"] == "3"
     assert "retry-after" not in respond(errors.ModelRefused()).headers
@@ -102,6 +107,16 @@ def test_who_was_accepted_with_a_key_may_ask_again() -> None:
     assert detail_of(refused) == (
         "It will not. The message is kept; the same request with the same Idempotency-Key asks again."
     )
+
+
+def test_who_may_have_been_accepted_is_not_to_ask_again_by_itself() -> None:
+    plain, keyed = respond(errors.OutcomeUnknown()), respond(errors.OutcomeUnknown(), key="k")
+
+    for response in plain, keyed:
+        assert response.headers["x-should-retry"] == "false"
+        assert "only with the Idempotency-Key that it had" in detail_of(response)
+    assert "retry-after" not in plain.headers
+    assert int(keyed.headers["retry-after"]) >= 1
 
 
 @pytest.mark.parametrize(
@@ -282,3 +297,94 @@ async def test_the_unexpected_shows_nothing_and_is_found_in_the_log(
     assert "ZeroDivisionError" in written
     assert "test_edge.py" in written
     assert "secret" not in written + response.text
+
+
+Stuck: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+async def _cancelled(stuck: Stuck, *, method: str = "GET") -> tuple[list[Message], asyncio.Task[None]]:
+    """Cancel a request, as a server that has to stop does; return what it was answered, and its task."""
+    api, reached = create_app(App(Settings(database_url="memory://"))), asyncio.Event()
+
+    async def route(request: Request) -> Response:
+        reached.set()
+        return await stuck(request)
+
+    api.add_api_route("/stuck", route, methods=[method])
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError("not reached")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": "/stuck",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+    }
+    task = asyncio.ensure_future(api(scope, receive, send))
+    await reached.wait()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    return sent, task
+
+
+async def _for_ever(_request: Request) -> Response:
+    await asyncio.Event().wait()
+    raise AssertionError("not reached")
+
+
+def _answer(sent: list[Message]) -> tuple[int, dict[bytes, bytes], dict[str, object]]:
+    """Return status, headers and problem of what was answered."""
+    start, *body = sent
+    content = b"".join(message.get("body", b"") for message in body)
+    return start["status"], dict(start["headers"]), json.loads(content)
+
+
+@pytest.mark.parametrize(("method", "should_retry"), [("GET", None), ("POST", b"false")])
+async def test_a_request_that_a_stop_cuts_short_is_told_so(
+    log: Callable[[], str], method: str, should_retry: bytes | None
+) -> None:
+    sent, task = await _cancelled(_for_ever, method=method)
+
+    status, headers, problem = _answer(sent)
+    [line] = [line for line in map(json.loads, log().splitlines()) if line["event"] == "request"]
+    assert (status, problem["code"], line["status"]) == (503, "stopping", 503)
+    assert headers.get(b"x-should-retry") == should_retry
+    assert headers[b"retry-after"] == b"5"
+    assert headers[b"x-content-type-options"] == b"nosniff"
+    assert not task.cancelled()
+
+
+async def test_a_request_with_a_run_that_a_stop_cuts_short_names_its_run() -> None:
+    async def stuck(request: Request) -> Response:
+        note(request.scope, run="run_1")
+        return await _for_ever(request)
+
+    sent, _ = await _cancelled(stuck)
+
+    status, headers, problem = _answer(sent)
+    assert (status, problem["code"], problem["run_id"]) == (503, "stopping", "run_1")
+    assert "will be answered" in str(problem["detail"])
+    assert headers[b"x-should-retry"] == b"false"
+
+
+async def test_a_response_that_has_begun_is_cut_by_a_stop() -> None:
+    async def stuck(_request: Request) -> Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"a"
+            await asyncio.Event().wait()
+
+        return StreamingResponse(pieces())
+
+    sent, task = await _cancelled(stuck)
+
+    assert task.cancelled()
+    assert [message["status"] for message in sent if "status" in message] == [200]

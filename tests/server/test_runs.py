@@ -5,12 +5,16 @@ from typing import Any
 
 import httpx2
 import pytest
+from typing_extensions import override
 
 from tertulia.app import App
-from tertulia.conversations import Commit, Wait, WaitKind
+from tertulia.conversations import Accepted, Claimant, Commit, Run, Submission, Wait, WaitKind
 from tertulia.engine.journal import VERDICTS
+from tertulia.errors import OutcomeUnknown, StoreUnavailable
 from tertulia.events import TextDelta
 from tertulia.runtime import RunOptions
+from tertulia.stores.in_memory import InMemoryStore
+from tertulia.stores.in_memory.runs import InMemoryRuns
 from tertulia.testing import builders
 from tertulia.testing.fake_openai import FakeOpenAI
 from tests.server.doing import a_conversation, an_agent, begin, described, log_of, said, told, until
@@ -239,6 +243,31 @@ async def test_the_first_message_can_be_edited_too(service: httpx2.AsyncClient, 
     run = (await begin(service, conversation, "changed", edit=1)).json()
 
     assert said(await log_of(service, run["conversation_id"])) == ["changed", "other"]
+
+
+@pytest.mark.parametrize(
+    ("field", "header"),
+    [
+        ({"expected_head": 2}, {}),
+        ({"multitask_strategy": "interrupt"}, {}),
+        ({"multitask_strategy": "reject"}, {}),
+        ({}, {"X-Expected-Head": "2"}),
+        ({}, {"X-Multitask-Strategy": "rollback"}),
+    ],
+)
+async def test_an_edit_takes_no_word_on_what_is_under_way(
+    service: httpx2.AsyncClient, field: dict[str, object], header: dict[str, str]
+) -> None:
+    conversation = await a_conversation(service)
+    await begin(service, conversation, "first")
+    body = {"conversation_id": conversation, "message": "changed", "edit": 1, **field}
+
+    response = await service.post("/v1/runs", json=body, headers=header)
+
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_input")
+    for name in "expected_head", "multitask_strategy":
+        assert name in response.json()["detail"]
+    assert (await begin(service, conversation, "changed", edit=1, multitask_strategy="enqueue")).is_success
 
 
 @pytest.mark.parametrize(("number", "status"), [(2, 422), (3, 404)])
@@ -513,3 +542,38 @@ async def test_a_server_that_is_about_to_stop_takes_nothing_new(served: httpx2.A
     assert told(followed.text)[-1].kind == "stream.resume"
     assert ready.status_code == 503
     assert await log_of(served, conversation) == []
+
+
+class Losing(InMemoryRuns):
+    """A ledger that is lost while it takes requests in, and stays away."""
+
+    @override
+    async def accept(self, submission: Submission, claimant: Claimant | None) -> Accepted:
+        raise OutcomeUnknown("The database was lost.")
+
+    @override
+    async def get(self, tenant: int, run_id: str) -> Run:
+        raise StoreUnavailable("The database is away.")
+
+
+async def test_who_may_have_been_taken_in_is_told_that_nobody_knows(
+    served: httpx2.AsyncClient, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tertulia.engine.engine.SETTLING_SECONDS", 0.01)
+    conversation = await a_conversation(served)
+    assert isinstance(app.store, InMemoryStore)
+    app.store._runs = Losing(app.store.runs._state)
+
+    asked = await begin(served, conversation, "hi")
+    said_here = await served.post(
+        "/agents/chat-agent", json={"conversation_id": conversation, "message": "hi"}
+    )
+    looked = await served.get(f"/v1/runs/{NOBODY}")
+
+    for response in asked, said_here:
+        assert (response.status_code, response.json()["code"]) == (503, "outcome_unknown")
+        assert response.headers["x-should-retry"] == "false"
+        assert "look first" in response.json()["detail"]
+    assert (looked.status_code, looked.json()["code"]) == (503, "store_unavailable")
+    assert int(looked.headers["retry-after"]) >= 1
+    assert "x-should-retry" not in looked.headers

@@ -20,7 +20,15 @@ from tertulia.engine.recording import Recorder
 from tertulia.engine.resting import Pause
 from tertulia.engine.tickets import Ticket
 from tertulia.engine.turns import Decision
-from tertulia.errors import InvalidInput, NotFound, NotWaiting, OutcomeUnknown, Stopping, StoreUnavailable
+from tertulia.errors import (
+    InvalidInput,
+    NotFound,
+    NotWaiting,
+    OutcomeUnknown,
+    Stopping,
+    StoreError,
+    StoreUnavailable,
+)
 from tertulia.events import Numbered
 from tertulia.hints.base import EVERYTHING, WORK, Hints
 from tertulia.stores import rules
@@ -258,7 +266,7 @@ class Engine:
             try:
                 async with asyncio.timeout(SETTLING_SECONDS):
                     found = await self._found(submission)
-            except TimeoutError:
+            except (TimeoutError, StoreError):
                 raise unknown from None
         if found is None:
             raise StoreUnavailable("the database was lost, and nothing was kept; ask again")

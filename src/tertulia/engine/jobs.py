@@ -71,11 +71,14 @@ class Jobs:
 
     async def stop(self) -> None:
         """End; jobs under way are cut short, and done again elsewhere."""
-        tasks = [*self._under_way, *([self._looking] if self._looking else [])]
-        for task in tasks:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+            self._looking = None
+        await asyncio.sleep(0)  # those that were begun just now begin, so that they can be given back
+        for task in self._under_way:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._looking = None
+        await asyncio.gather(*self._under_way, return_exceptions=True)
 
     def look(self) -> None:
         """Look for due jobs now, not only when it is time."""

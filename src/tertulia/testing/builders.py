@@ -184,7 +184,7 @@ def a_decision(path: str = "turn/1/tool/mail/decision", *, output: str = '{"deci
     return Step(
         path=path,
         kind="decision",
-        identity=a_digest(path),
+        identity=a_digest(output),
         output=output,
         started_at=next(_BEGINNINGS),
         ended_at=now_us(),

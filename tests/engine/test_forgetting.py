@@ -65,6 +65,7 @@ async def _answer(run: ActiveRun) -> Turn:
 
 
 async def _fail(run: ActiveRun) -> Turn:
+    run.when_stopped(lambda: a_turn(run.input.text))
     await step(run, "turn/1/model/1", Tally())
     raise ModelBusy
 

@@ -1,7 +1,7 @@
 """Streams tell every event once, live while nothing happens, and say where to go on."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any, get_args
 
 import pytest

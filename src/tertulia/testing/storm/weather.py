@@ -11,6 +11,7 @@ from statistics import median, quantiles
 from typing import Final, Protocol
 
 import aiohttp
+import asyncpg
 
 from tertulia.messages import now_us
 from tertulia.testing.history import COMPLETED, Crash, History, Violation, Witness, check
@@ -177,7 +178,7 @@ class Storm:
         await server.kill()
         self.crashes.append(Crash(begin=begin, end=now_us()))
         self.counts["kills"] += 1
-        with suppress(OSError, TimeoutError):
+        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):  # away just now
             self._orphans.append((begin, await self._under_way()))
         self._servers[place] = await self._start()
 

@@ -14,6 +14,7 @@ from typing import Final
 
 import asyncpg
 import uvloop
+from typing_extensions import override
 
 from benchmarks import meter
 from benchmarks.storage import PostgreSQLStorage, SQLiteStorage, Storage
@@ -52,6 +53,7 @@ class Stepping(Performer):
     def __init__(self, *, steps: int, pieces: int = 0) -> None:
         self._steps, self._pieces = steps, pieces
 
+    @override
     async def perform(self, run: ActiveRun) -> Turn:
         """Take the steps, each with an answer's worth of output."""
 
@@ -163,8 +165,8 @@ async def rate(place: Place, *, at_once: int, seconds: float) -> str:
         took, cpu = time.monotonic() - begun, place.cpu() - cpu
     least = (await place.floor(_FLOOR_COMMITS)).wall * 2
     return (
-        f"{place.name}: {at_once:3} conversations at once {ended / took:7.0f} runs/s, {cpu / took:.2f} cores; "
-        f"floor (two commits, one connection) {1 / least:.0f}"
+        f"{place.name}: {at_once:3} conversations at once {ended / took:7.0f} runs/s, "
+        f"{cpu / took:.2f} cores; floor (two commits, one connection) {1 / least:.0f}"
     )
 
 

@@ -8,7 +8,7 @@ from tertulia.conversations import Multitask, RunStatus, Stop
 from tertulia.engine import ActiveRun, StepResult, Turn
 from tertulia.errors import RunCancelled
 from tertulia.stores.in_memory import InMemoryStore
-from tertulia.testing.builders import a_conversation, a_submission, all_texts
+from tertulia.testing.builders import a_conversation, a_submission, all_texts, an_agent
 from tests.engine.kit import (
     Doing,
     Gate,
@@ -61,9 +61,12 @@ class Mailing:
         return a_turn("mailed")
 
 
+@pytest.mark.parametrize("is_stamped", [False, True])
 @pytest.mark.parametrize("multitask", ["interrupt", "rollback"])
-async def test_what_belongs_to_an_effect_is_done_before_room_is_made(multitask: Multitask) -> None:
-    store, mailing = InMemoryStore(), Mailing(is_stamped=False)
+async def test_what_belongs_to_an_effect_is_done_before_room_is_made(
+    multitask: Multitask, is_stamped: bool
+) -> None:
+    store, mailing = InMemoryStore(), Mailing(is_stamped=is_stamped)
     conversation = await a_conversation(store)
 
     async with an_engine(store, mailing.performer) as engine:
@@ -77,8 +80,8 @@ async def test_what_belongs_to_an_effect_is_done_before_room_is_made(multitask: 
             await first.finished()
         journaled = {each.path for each in await store.runs.steps(0, first.run.id) if each.ended_at}
 
-    assert (mailing.sent, mailing.after.count) == (['"a draft"'], 0)
-    assert journaled == {MAIL, DRAFT}
+    assert (mailing.sent, mailing.stamp.count, mailing.after.count) == (['"a draft"'], is_stamped, 0)
+    assert journaled == {MAIL, DRAFT} | ({STAMP} if is_stamped else set())
     assert (await all_texts(store, conversation))[-1] == "to U2"
 
 
@@ -132,3 +135,30 @@ async def test_what_belongs_to_an_effect_is_not_begun_once_its_run_is_cancelled(
             await ticket.finished()
 
     assert draft.count == 0
+
+
+async def test_run_that_begins_within_an_effect_of_another_does_not_belong_to_it() -> None:
+    store, gate, after = InMemoryStore(), Gate(), Tally()
+    agent = await an_agent(store)
+    first, second = [await a_conversation(store, agent) for _ in range(2)]
+
+    async def perform(run: ActiveRun) -> Turn:
+        async def ask_somebody() -> StepResult:
+            await submit(engine, second, "U2")
+            return StepResult(output="null")
+
+        if run.input.text == "U1":
+            await act(run, MAIL, ask_somebody)
+        else:
+            await step(run, DRAFT, gate)
+            await step(run, AFTER, after)
+        return a_turn()
+
+    async with an_engine(store, Doing(perform)) as engine:
+        await (await submit(engine, first, "U1")).finished()
+        await gate.reached()
+        engine.drain(grace_seconds=3600)
+        gate.open()
+        await settled(engine)
+
+    assert after.count == 0

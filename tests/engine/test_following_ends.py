@@ -127,3 +127,15 @@ async def test_end_whose_events_are_gone_is_told_once() -> None:
 
 async def _forget_events(store: Store) -> None:
     await store.runs.prune(before=LATER_US, limit=1_000)
+
+
+async def test_nothing_comes_after_a_number_beyond_the_end() -> None:
+    store = InMemoryStore()
+
+    async with an_engine(store, answering()) as here, an_engine(store, answering()) as there:
+        ticket = await submit(here, await a_conversation(store))
+        await ticket.finished()
+        *_, end = await followed(here, ticket.run.id)
+        more = [await followed(engine, ticket.run.id, after=end.seq + 1) for engine in (here, there)]
+
+    assert more == [[], []]

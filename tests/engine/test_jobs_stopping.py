@@ -97,3 +97,20 @@ async def test_job_that_comes_while_a_process_stops_is_given_back_at_once() -> N
     assert worker.given == []
     assert (left.status, left.attempt) == (JobStatus.QUEUED, 1)
     assert left.due_at <= now_us()
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_no_job_is_kept_by_a_process_that_stops_whenever_it_does(steps: int) -> None:
+    store, job, gate = InMemoryStore(), a_job(), Gate()
+    await wanted(store, job)
+
+    async def do(_job: StoredJob) -> None:
+        await gate()
+
+    jobs = some_jobs(store, {"index": Working(do)})
+    jobs.start()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await jobs.stop()
+
+    assert (await store.jobs.get(0, job.id)).status is JobStatus.QUEUED

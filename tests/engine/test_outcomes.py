@@ -1,11 +1,12 @@
 """A request whose acceptance was lost on the way is told what became of it, or that nobody knows."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from typing_extensions import override
 
-from tertulia.conversations import Accepted, Claimant, Run, RunStatus, Submission
+from tertulia.conversations import Accepted, Claimant, Lease, Run, RunStatus, Submission
 from tertulia.errors import OutcomeUnknown, StoreUnavailable
 from tertulia.stores.in_memory import InMemoryStore
 from tertulia.stores.in_memory.runs import InMemoryRuns
@@ -38,6 +39,14 @@ class Losing(InMemoryRuns):
             self._away -= 1
             raise StoreUnavailable("away")
         return await super().get(tenant, run_id)
+
+
+class Unreleasing(Losing):
+    """A ledger that is lost once more when it is asked to take a run back."""
+
+    @override
+    async def release(self, leases: Sequence[Lease]) -> None:
+        raise StoreUnavailable("away")
 
 
 @pytest.mark.parametrize("away", [0, 1])
@@ -91,6 +100,16 @@ async def test_request_that_was_not_kept_can_be_sent_again() -> None:
 async def test_caller_is_told_that_nobody_knows_when_the_store_stays_away(is_kept: bool) -> None:
     store = InMemoryStore()
     with_runs(store, Losing(store.runs._state, is_kept=is_kept, away=float("inf")))
+    conversation = await a_conversation(store)
+
+    async with an_engine(store, answering()) as engine:
+        with pytest.raises(OutcomeUnknown):
+            await submit(engine, conversation, "U")
+
+
+async def test_caller_is_told_that_nobody_knows_when_the_store_is_lost_again() -> None:
+    store = InMemoryStore()
+    with_runs(store, Unreleasing(store.runs._state, is_kept=True))
     conversation = await a_conversation(store)
 
     async with an_engine(store, answering()) as engine:

@@ -388,3 +388,19 @@ async def test_a_response_that_has_begun_is_cut_by_a_stop() -> None:
 
     assert task.cancelled()
     assert [message["status"] for message in sent if "status" in message] == [200]
+
+
+async def test_a_request_that_waited_for_something_cancelled_is_a_surprise() -> None:
+    api = create_app(App(Settings(database_url="memory://")))
+
+    async def broken(_request: Request) -> Response:
+        gone: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        gone.cancel()
+        return await gone
+
+    api.add_api_route("/broken", broken)
+    transport = httpx2.ASGITransport(api)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        response = await client.get("/broken")
+
+    assert (response.status_code, "error_id" in response.json()) == (500, True)

@@ -314,12 +314,23 @@ class ActiveRun:
             await self._effects.over()
         raise StopRequested
 
+    async def _learn_of_stop(self) -> None:
+        """Find out which wish to stop it was that the store has told us of."""
+        asked = await self._insist(lambda: self._desk.runs.asked([self._claim.lease]))
+        self.ask_to_stop(asked.get(self.run.id, Stop.CANCEL))
+
     async def _write_journal(self) -> None:
         steps = self._journal.unwritten
         if not steps:
             return
         self._desk.probe("journal.before")
-        await self._write(Commit(steps=steps, usage=self._journal.usage))
+        try:
+            await self._write(Commit(steps=steps, usage=self._journal.usage))
+        except StopRequested:
+            await self._learn_of_stop()
+            if not self._effects.are_around_us or self._cuts_effects:
+                raise
+            return  # an effect comes to its end first; this is kept with the run's
         self._journal.written(steps)
         self._desk.probe("journal.after")
 

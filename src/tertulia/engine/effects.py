@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
-_WITHIN: Final[ContextVar[bool]] = ContextVar("within an effect", default=False)
+_WITHIN: Final[ContextVar["Effects | None"]] = ContextVar("within an effect", default=None)
+"""Of which run: what an effect has begun may be another one."""
 
 
 class Effects:
@@ -25,7 +26,7 @@ class Effects:
     @property
     def are_around_us(self) -> bool:
         """Whether who asks belongs to the work of such a step, and must not wait for it."""
-        return _WITHIN.get()
+        return _WITHIN.get() is self
 
     async def over(self) -> None:
         """Wait until there are none."""
@@ -36,7 +37,7 @@ class Effects:
         """Have one under way."""
         self._count += 1
         self._none.clear()
-        outer = _WITHIN.set(True)
+        outer = _WITHIN.set(self)
         try:
             yield
         finally:

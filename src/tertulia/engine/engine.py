@@ -20,15 +20,7 @@ from tertulia.engine.recording import Recorder
 from tertulia.engine.resting import Pause
 from tertulia.engine.tickets import Ticket
 from tertulia.engine.turns import Decision
-from tertulia.errors import (
-    InvalidInput,
-    NotFound,
-    NotWaiting,
-    OutcomeUnknown,
-    Stopping,
-    StoreError,
-    StoreUnavailable,
-)
+from tertulia.errors import InvalidInput, NotFound, NotWaiting, OutcomeUnknown, Stopping, StoreUnavailable
 from tertulia.events import Numbered
 from tertulia.hints.base import EVERYTHING, WORK, Hints
 from tertulia.stores import rules
@@ -266,7 +258,7 @@ class Engine:
             try:
                 async with asyncio.timeout(SETTLING_SECONDS):
                     found = await self._found(submission)
-            except (TimeoutError, StoreError):
+            except TimeoutError:
                 raise unknown from None
         if found is None:
             raise StoreUnavailable("the database was lost, and nothing was kept; ask again")
@@ -278,24 +270,25 @@ class Engine:
         A run that was given to us without our knowing is given back: it can be claimed at once.
         """
 
-        async def look() -> Run:
-            return await self.store.runs.get(submission.tenant, submission.run_id)
+        async def look() -> Accepted:
+            run = await self.store.runs.get(submission.tenant, submission.run_id)
+            lease = Lease(
+                tenant=run.tenant,
+                run_id=run.id,
+                conversation_id=run.conversation_id,
+                epoch=run.epoch,
+                owner=self._claimant.owner,
+            )
+            await self.store.runs.release([lease])
+            conversation = await self.store.conversations.get(run.tenant, run.conversation_id)
+            return Accepted(run=run, conversation=conversation)
 
         try:
-            run = await insist(look, waiting=lambda: None)
+            found = await insist(look, waiting=lambda: None)
         except NotFound:
             return None
-        lease = Lease(
-            tenant=run.tenant,
-            run_id=run.id,
-            conversation_id=run.conversation_id,
-            epoch=run.epoch,
-            owner=self._claimant.owner,
-        )
-        await self.store.runs.release([lease])
         self._chores.look_for_work()
-        conversation = await self.store.conversations.get(run.tenant, run.conversation_id)
-        return Accepted(run=run, conversation=conversation)
+        return found
 
     async def _ticket(self, run: Run) -> Ticket:
         """Return the ticket of a run that was accepted before."""

@@ -109,11 +109,20 @@ class Following:
         if told:
             return told
         place = first_seq(run.epoch + 1)
-        if after >= place or any(
-            isinstance(each.event, RunFinished) for each in await self._stored(after - 1)
-        ):
+        if after >= place or await self._is_end_stored():
             return None
         return [Numbered(place, await self._recall.end())]
+
+    async def _is_end_stored(self) -> bool:
+        """Whether the last of the stored events is the run's end."""
+        run, last, seen = self._run, None, -1
+        while frames := await self._store.runs.frames(run.tenant, run.id, after=seen):
+            last = frames[-1]
+            seen = last.last_seq
+        if last is None:
+            return False
+        told = await decode(last, run, self._recall, after=last.last_seq - 1)
+        return any(isinstance(each.event, RunFinished) for each in told)
 
     async def _look(self, looks: int) -> Run:
         """Return the run as it stands; at first it is what the caller has just been told."""

@@ -75,7 +75,7 @@ class Jobs:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
             self._looking = None
-        await asyncio.sleep(0)  # those that were begun just now begin, so that they can be given back
+        await asyncio.sleep(0)  # those that were begun just now begin: else they would give nothing back
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)

@@ -75,10 +75,10 @@ class Edge:
 
 
 def _last_word(error: BaseException, scope: Scope) -> Response:
-    if not isinstance(error, CancelledError):
+    task = current_task()
+    if not isinstance(error, CancelledError) or task is None or not task.cancelling():
         return _last_resort(error, scope)
-    if (task := current_task()) is not None:  # only the server's own stop cancels a request
-        task.uncancel()
+    task.uncancel()  # only the server's own stop cancels a request
     return _stopping(scope)
 
 

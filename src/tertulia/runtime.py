@@ -181,7 +181,7 @@ class Runtime:
 
         Without ``at``, a branch of this alias that is there already is returned, wherever it begins.
         """
-        if alias is not None and at is None:
+        if alias is not None and at is None and once is None:
             with suppress(NotFound):
                 there = await self.store.conversations.get(tenant, alias)
                 source = await self.store.conversations.get(tenant, conversation)

@@ -177,7 +177,7 @@ def _after_acceptance(error: TertuliaError, run_id: str, key: str | None) -> str
     if key:
         return "The message is kept; the same request with the same Idempotency-Key asks again."
     return (
-        "The message is kept, but came without an Idempotency-Key: sent again, it is said twice. "
+        "The message is kept; sent again without the Idempotency-Key that it came with, it is said twice. "
         f"POST /v1/runs/{run_id}/retry asks again instead."
     )
 

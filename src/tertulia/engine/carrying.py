@@ -12,7 +12,7 @@ from tertulia.engine.desk import Desk
 from tertulia.engine.heartbeat import Heartbeat
 from tertulia.engine.live import LiveRun
 
-ENDING_SECONDS: Final = 5.0
+ENDING_SECONDS: Final = 4.0
 """How long a run that is just being ended holds up the engine's stop."""
 
 
@@ -51,7 +51,7 @@ class Carrier:
         if self._carried and grace_seconds:
             await asyncio.wait(self._tasks(), timeout=grace_seconds)
         await asyncio.sleep(0)  # those that were begun just now begin
-        for at_once in (False, True):
+        for at_once in (False, True, True):
             for carried in self._carried.values():
                 carried.hand_over(at_once=at_once)
             if self._carried:

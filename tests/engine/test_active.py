@@ -7,11 +7,11 @@ from typing_extensions import override
 
 from tertulia.conversations import Claimant, Commit, Committed, Lease
 from tertulia.engine import ActiveRun, StepResult
-from tertulia.engine.active import GRACE_SECONDS
 from tertulia.engine.desk import Desk
 from tertulia.engine.leaving import Leaving
 from tertulia.engine.live import LiveRun
 from tertulia.engine.recording import Recorder
+from tertulia.engine.silence import GRACE_SECONDS
 from tertulia.errors import StoreBusy
 from tertulia.stores.in_memory import InMemoryStore
 from tertulia.stores.in_memory.runs import InMemoryRuns

@@ -7,7 +7,7 @@ import pytest
 
 from tertulia.conversations import Claim, Commit, Conversation, RunStatus, Step
 from tertulia.engine import ActiveRun, Decision, StepResult, Turn
-from tertulia.engine.active import GRACE_SECONDS
+from tertulia.engine.silence import GRACE_SECONDS
 from tertulia.errors import NeedsAttention, UnknownOutcome
 from tertulia.messages import now_us
 from tertulia.stores import open_store

@@ -6,7 +6,7 @@ import pytest
 
 from tertulia.conversations import RunStatus
 from tertulia.engine import ActiveRun, Engine, Ticket, Turn
-from tertulia.engine.active import GRACE_SECONDS
+from tertulia.engine.silence import GRACE_SECONDS
 from tertulia.errors import RunFailed, Stopping
 from tertulia.events import EPOCH_SPAN, Numbered, RunFinished, RunStarted
 from tertulia.stores.in_memory import InMemoryStore

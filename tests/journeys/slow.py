@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("how", choices=WAYS)
     given = parser.parse_args()
     with pytest.MonkeyPatch.context() as patched:
-        for module in ("active", "carried"):
+        for module in ("silence", "carried"):
             patched.setattr(f"tertulia.engine.{module}.GRACE_SECONDS", _GRACE_SECONDS)
         asyncio.run(_carry_out(given.url, given.ledger, given.how))
 

@@ -1,10 +1,9 @@
 """A run while it is carried out: what its performer may do with it."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
-from typing import Final, TypeAlias, TypeVar
+from typing import TypeVar
 
 from tertulia.conversations import (
     Claim,
@@ -25,18 +24,13 @@ from tertulia.engine.insisting import insist
 from tertulia.engine.journal import WAIT_US, Journal, Suspended
 from tertulia.engine.live import LiveRun
 from tertulia.engine.recording import Tape
+from tertulia.engine.silence import Hold, Silence
 from tertulia.engine.turns import Decision, Plan, StepResult, Turn
 from tertulia.errors import LeaseLost, StopRequested
 from tertulia.events import Event, RunFinished, RunWaiting, TurnFinished, first_seq
 from tertulia.messages import Message, now_us
 
 T = TypeVar("T")
-
-Hold: TypeAlias = Callable[[float], None]
-"""Told for how many seconds from now the run may be silent before it counts as hanging."""
-
-GRACE_SECONDS: Final = 30.0
-"""How much longer than its own limit a step may take, and how long it may take between steps."""
 
 
 class HandedOver(Exception):  # not an error: the run goes on in another process
@@ -60,7 +54,7 @@ class ActiveRun:
         confirm: Callable[[], Awaitable[None]],
     ) -> None:
         self._claim, self._live, self._desk = claim, live, desk
-        self._hold, self._confirm = hold, confirm
+        self._silence, self._confirm = Silence(hold), confirm
         self._journal = Journal(claim, desk.probe)
         is_followed = bool(claim.run.options.get("deltas"))
         self._tape = Tape(claim.lease, live, is_followed=is_followed)
@@ -68,7 +62,6 @@ class ActiveRun:
         self._said: list[Message] = []
         self._late: list[Event] | None = None
         """What is told while a commit foretells the next numbers."""
-        self._silent_until: list[float] = []
         self._effects, self._writes = Effects(), 0
         self._stop = claim.run.stop
         self._cuts_effects = self._is_over = False
@@ -146,7 +139,10 @@ class ActiveRun:
         if known is not None:
             return known
         await self._pass_boundary(path, plan)
-        with self._silent_for(plan.within_seconds), self._effects.one() if plan.has_effect else nullcontext():
+        with (
+            self._silence.within(plan.within_seconds),
+            self._effects.one() if plan.has_effect else nullcontext(),
+        ):
             result = await self._journal.carry_out(path, work, plan)
             if plan.has_effect:
                 await self._write_journal()
@@ -209,7 +205,8 @@ class ActiveRun:
         self._is_over = True
         self._desk.recorder.drop(self._tape)
         # Whoever still holds this run holds nothing else by it.
-        self._hold, self._confirm = _left, _refuse
+        self._silence.end()
+        self._confirm = _refuse
         self._on_kept = self._on_stop = None
 
     async def effects_over(self) -> None:
@@ -367,19 +364,6 @@ class ActiveRun:
         for event in late or ():
             self.emit(event)
 
-    @contextmanager
-    def _silent_for(self, seconds: float) -> Iterator[None]:
-        """Let the run be silent for as long as the longest of its steps under way may take."""
-        now = asyncio.get_running_loop().time
-        until = now() + seconds
-        self._silent_until.append(until)
-        self._hold(max(self._silent_until) - now() + GRACE_SECONDS)
-        try:
-            yield
-        finally:
-            self._silent_until.remove(until)
-            self._hold(max(self._silent_until, default=now()) - now() + GRACE_SECONDS)
-
     async def _write(self, commit: Commit, claimant: Claimant | None = None) -> Committed:
         """Commit; what the store cannot take now is offered until it can, since it cannot happen twice."""
         self._writes += 1
@@ -389,11 +373,7 @@ class ActiveRun:
             self._writes -= 1
 
     async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
-        return await insist(work, waiting=lambda: self._hold(GRACE_SECONDS), pause=self._desk.pause)
-
-
-def _left(_seconds: float) -> None:
-    """Do nothing for a run that this process is done with."""
+        return await insist(work, waiting=self._silence.go_on, pause=self._desk.pause)
 
 
 async def _refuse() -> None:

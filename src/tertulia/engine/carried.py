@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from tertulia.conversations import Claim, Claimant, Ending, Lease, Run, RunStatus, Stop, Wait
-from tertulia.engine.active import GRACE_SECONDS, ActiveRun, HandedOver
+from tertulia.engine.active import ActiveRun, HandedOver
 from tertulia.engine.base import Performer
 from tertulia.engine.desk import Desk
 from tertulia.engine.heartbeat import Heartbeat
 from tertulia.engine.journal import Suspended
 from tertulia.engine.live import LiveRun
+from tertulia.engine.silence import GRACE_SECONDS
 from tertulia.engine.turns import Turn
 from tertulia.errors import (
     LeaseLost,

@@ -236,7 +236,7 @@ class CarriedRun:
         try:
             return await self._office.performers[self.claim.run.performer].perform(self._active)
         except ExceptionGroup as group:
-            raise _weightiest(group) from group
+            raise _weightiest(group) from None
 
     def _interrupted(self) -> tuple[Turn | None, Ending]:
         """Return how it ends, having been cut short; raises again if it is to go on elsewhere."""

@@ -17,6 +17,8 @@ from tertulia.stores.base import Store
 
 _PATIENCE: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between looks at a run that another process carries out, where no hint comes; the last goes on."""
+_OTHERS_SECONDS: Final = 5.0
+"""The same for those who follow beside one who looks so often, and who are told when there is something."""
 
 
 class Following:
@@ -25,6 +27,7 @@ class Following:
     def __init__(self, run: Run, live: LiveRun, store: Store, leaving: Leaving) -> None:
         self._run, self.live, self._store, self._leaving = run, live, store, leaving
         self._recall = _Recall(run, store)
+        self._has_watched = False
 
     async def events(self, *, after: int = -1) -> AsyncGenerator[Numbered, None]:
         """Yield every event with a number above ``after``, to the last, which is a ``RunFinished``.
@@ -33,23 +36,28 @@ class Following:
         followed elsewhere, from the last number on. Cancelling it stops nothing.
         """
         looks = 0
-        while True:
-            seen = self.live.changes
-            told = await self._more(after)
-            if told is None:
-                return
-            for numbered in told:
-                after = numbered.seq
-                yield numbered
-                if isinstance(numbered.event, RunFinished):
+        try:
+            while True:
+                seen = self.live.changes
+                told = await self._more(after)
+                if told is None:
                     return
-            if told:
-                looks = 0
-                continue
-            if self._leaving.sends_away(is_ours=self.live.is_ours):
-                raise Stopping
-            await self._rest(looks, seen)
-            looks += 1
+                if told:
+                    self._tell_others()
+                for numbered in told:
+                    after = numbered.seq
+                    yield numbered
+                    if isinstance(numbered.event, RunFinished):
+                        return
+                if told:
+                    looks = 0
+                    continue
+                if self._leaving.sends_away(is_ours=self.live.is_ours):
+                    raise Stopping
+                await self._rest(looks, seen)
+                looks += 1
+        finally:
+            self._tell_others()
 
     async def finished(self) -> RunFinished:
         """Wait for the last event, and return it.
@@ -57,16 +65,19 @@ class Following:
         Raises :class:`~tertulia.errors.NeedsAttention` if the run waits for a decision.
         """
         looks = 0
-        while self.live.finished is None:
-            seen = self.live.changes
-            if not self.live.is_ours:
-                run = await self._look(looks)
-                if run.status.is_terminal:
-                    return await self._recall.end()
-                if run.status is RunStatus.WAITING:
-                    raise _waiting(run)
-            await self._rest(looks, seen)
-            looks += 1
+        try:
+            while self.live.finished is None:
+                seen = self.live.changes
+                if not self.live.is_ours:
+                    run = await self._look(looks)
+                    if run.status.is_terminal:
+                        return await self._recall.end()
+                    if run.status is RunStatus.WAITING:
+                        raise _waiting(run)
+                await self._rest(looks, seen)
+                looks += 1
+        finally:
+            self._tell_others()
         return self.live.finished
 
     async def is_told(self, after: int) -> bool:
@@ -131,10 +142,28 @@ class Following:
         return await self._store.runs.get(self._run.tenant, self._run.id)
 
     async def _rest(self, looks: int, seen: int) -> None:
-        """Wait until something happens; what another process carries out is looked at now and then."""
-        seconds = None if self.live.is_ours else _PATIENCE[min(looks, len(_PATIENCE) - 1)]
-        with suppress(TimeoutError):
-            await self.live.change(within=seconds, seen=seen)
+        """Wait until something happens; what another process carries out is looked at now and then.
+
+        Of many who follow one run, one does so for all.
+        """
+        if self.live.is_ours or self.live.is_watched:
+            seconds = None if self.live.is_ours else _OTHERS_SECONDS
+            with suppress(TimeoutError):
+                await self.live.change(within=seconds, seen=seen)
+            return
+        self.live.is_watched = self._has_watched = True
+        try:
+            await self.live.change(within=_PATIENCE[min(looks, len(_PATIENCE) - 1)], seen=seen)
+        except TimeoutError:
+            pass
+        finally:
+            self.live.is_watched = False
+
+    def _tell_others(self) -> None:
+        """Have those look who have relied on us: there is something, or we look no more."""
+        if self._has_watched:
+            self._has_watched = False
+            self.live.wake()
 
 
 class _Recall(Recall):

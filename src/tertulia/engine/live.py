@@ -28,6 +28,7 @@ class LiveRun:
         "_next",
         "_waiting",
         "changes",
+        "is_watched",
     )
 
     def __init__(self) -> None:
@@ -36,6 +37,8 @@ class LiveRun:
         self._finished: RunFinished | None = None
         self._is_ours = False
         self._begun = self._first = self._next = 0
+        self.is_watched = False
+        """Whether one of those who follow looks at the store now and then, for all of them."""
         self.changes = 0
         """How often those who follow were woken."""
 

@@ -70,8 +70,9 @@ class Slow(InMemoryRuns):
         suspects: bool = False,
     ) -> list[Claim]:
         claims = await super().claim(claimant, limit=limit, busy_with=busy_with, suspects=suspects)
-        self.given.set()
-        await self.let.wait()
+        if claims:
+            self.given.set()
+            await self.let.wait()
         return claims
 
 

@@ -121,13 +121,14 @@ async def test_what_was_paid_is_kept_once_the_store_is_back_however_long_it_was_
 async def test_run_whose_performer_could_not_read_the_store_goes_on_elsewhere_and_its_caller_is_told() -> (
     None
 ):
-    clock, rounds = Clock(), Rounds()
+    clock, own, rounds = Clock(), Rounds(), Rounds()
     store = InMemoryStore(now=clock)
 
     async def perform(_run: ActiveRun) -> Turn:
         raise StoreUnavailable
 
-    async with an_engine(store, Doing(perform)) as engine, an_engine(store, answering("B"), rounds):
+    async with an_engine(store, Doing(perform), own) as engine, an_engine(store, answering("B"), rounds):
+        await own.look()
         ticket = await submit(engine, await a_conversation(store))
         await settled(engine)
         assert not ticket.live.is_ours

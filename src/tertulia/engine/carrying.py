@@ -17,7 +17,10 @@ ENDING_SECONDS: Final = 4.0
 
 
 class Carrier:
-    """Carries out the runs that this process has claimed; ``ring`` tells other processes about them."""
+    """Carries out the runs that this process has claimed.
+
+    ``ring`` tells other processes about them, ``freed`` that a run which may end its process has not.
+    """
 
     def __init__(
         self,
@@ -26,8 +29,10 @@ class Carrier:
         performers: Mapping[str, Performer],
         desk: Desk,
         ring: Callable[[Collection[str]], None],
+        freed: Callable[[], None],
         lease_seconds: float,
     ) -> None:
+        self._freed = freed
         self.heartbeat = Heartbeat(desk.runs, lease_seconds=lease_seconds, on_lost=self._lost_elsewhere)
         self._office = Office(
             claimant=claimant,
@@ -125,6 +130,8 @@ class Carrier:
             del self._live[run_id]
         if carried.following is not None:
             self.begin(carried.following)
+        if carried.is_suspect:
+            self._freed()
 
     def _lost_elsewhere(self, leases: Sequence[Lease]) -> None:
         """Leave runs that another process has taken over; called in the heartbeat's thread."""

@@ -16,7 +16,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 1.0
 CLAIM_LIMIT: Final = 16
-SUSPECT_LOOKS: Final = 10
+SUSPECT_LOOKS: Final = 3
 """So many looks a run that may end its process waits for this one to carry out nothing else."""
 PRUNE_SECONDS: Final = 600.0
 PRUNE_LIMIT: Final = 5_000
@@ -128,10 +128,11 @@ class Chores:
         """
         if self._crew.has_suspect or self._crew.is_leaving:
             return self._poll_seconds
-        claims = await self._take(CLAIM_LIMIT, suspects=False)
         self._looks += 1
-        if not claims and (not self._crew.active or self._looks % SUSPECT_LOOKS == 0):
-            await self._take(1, suspects=True)
+        is_their_turn = not self._crew.active or self._looks % SUSPECT_LOOKS == 0
+        if is_their_turn and await self._take(1, suspects=True):
+            return self._poll_seconds
+        claims = await self._take(CLAIM_LIMIT, suspects=False)
         return 0 if claims == CLAIM_LIMIT else self._poll_seconds
 
     async def _take(self, limit: int, *, suspects: bool) -> int:

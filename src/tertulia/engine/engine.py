@@ -84,6 +84,7 @@ class Engine:
                 pause=pause,
             ),
             ring=self._ring,
+            freed=self._look_for_work,
             lease_seconds=lease_seconds,
         )
         self._chores = Chores(
@@ -303,6 +304,9 @@ class Engine:
         self._carrier.stop_run(run_id, how)
         self._carrier.wake({run_id})
         self._ring({run_id})
+
+    def _look_for_work(self) -> None:
+        self._chores.look_for_work()
 
     def _close(self) -> None:
         self._leaving.is_closing = True

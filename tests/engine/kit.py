@@ -13,7 +13,7 @@ from typing_extensions import override
 from tertulia.conversations import Claimant, Commit, Committed, Conversation, Frame, Lease, Usage
 from tertulia.engine import ActiveRun, Engine, Performer, Plan, Probe, StepResult, Ticket, Turn, unobserved
 from tertulia.events import Event, Numbered, TextDelta
-from tertulia.messages import now_us
+from tertulia.messages import Flag, Message, now_us
 from tertulia.stores import Store
 from tertulia.stores.in_memory import InMemoryStore
 from tertulia.stores.in_memory.runs import InMemoryRuns
@@ -277,6 +277,29 @@ def waiting_at(gate: Gate, *, before: Tally | None = None) -> Doing:
         return a_turn(result.output)
 
     return Doing(perform)
+
+
+def speaking(gate: Gate, partial: str = "Once upon", *, before: Tally | None = None) -> Doing:
+    """Return a performer that has said something when its gate stops it."""
+
+    async def perform(run: ActiveRun) -> Turn:
+        run.when_stopped(lambda: an_incomplete_turn(partial))
+        if before is not None:
+            await step(run, "turn/1/model/1", before)
+        await step(run, "turn/1/model/2", gate)
+        return a_turn("Once upon a time")
+
+    return Doing(perform)
+
+
+def an_incomplete_turn(text: str) -> Turn:
+    turn = a_turn(text)
+    [message] = turn.messages
+    return Turn(author=turn.author, messages=(_incomplete(message),), tokens=turn.tokens)
+
+
+def _incomplete(message: Message) -> Message:
+    return Message(id=message.id, role="assistant", content=message.content, turn=1, flags=Flag.INCOMPLETE)
 
 
 @asynccontextmanager

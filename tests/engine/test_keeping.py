@@ -9,7 +9,7 @@ from typing_extensions import override
 from tertulia.conversations import Claimant, Commit, Committed, Lease, RunStatus, Stop
 from tertulia.engine import ActiveRun, Plan, Turn
 from tertulia.errors import RunCancelled
-from tertulia.messages import Flag, Message
+from tertulia.messages import Flag
 from tertulia.stores.in_memory import InMemoryStore
 from tertulia.stores.in_memory.runs import InMemoryRuns
 from tertulia.stores.in_memory.state import State
@@ -25,7 +25,9 @@ from tests.engine.kit import (
     Tally,
     a_turn,
     an_engine,
+    an_incomplete_turn,
     settled,
+    speaking,
     step,
     submit,
     with_runs,
@@ -56,29 +58,6 @@ class Picky(InMemoryRuns):
         if any(message.text == "bad" for message in commit.messages):
             raise RuntimeError("cannot be kept")
         return await super().commit(lease, commit, claimant)
-
-
-def speaking(gate: Gate, partial: str = "Once upon", *, before: Tally | None = None) -> Doing:
-    """Return a performer that has said something when its gate stops it."""
-
-    async def perform(run: ActiveRun) -> Turn:
-        run.when_stopped(lambda: an_incomplete_turn(partial))
-        if before is not None:
-            await step(run, "turn/1/model/1", before)
-        await step(run, "turn/1/model/2", gate)
-        return a_turn("Once upon a time")
-
-    return Doing(perform)
-
-
-def an_incomplete_turn(text: str) -> Turn:
-    turn = a_turn(text)
-    [message] = turn.messages
-    return Turn(author=turn.author, messages=(_incomplete(message),), tokens=turn.tokens)
-
-
-def _incomplete(message: Message) -> Message:
-    return Message(id=message.id, role="assistant", content=message.content, turn=1, flags=Flag.INCOMPLETE)
 
 
 async def test_what_was_said_is_kept_marked_incomplete_if_that_is_wanted() -> None:

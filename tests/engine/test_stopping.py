@@ -9,7 +9,6 @@ from tertulia.conversations import RunStatus, Stop
 from tertulia.engine import ActiveRun, Engine, Turn
 from tertulia.errors import NotFound, RunCancelled
 from tertulia.hints import open_hints
-from tertulia.messages import Flag, Message
 from tertulia.stores import open_store, rules
 from tertulia.stores.in_memory import InMemoryStore
 from tertulia.testing.builders import (
@@ -34,6 +33,7 @@ from tests.engine.kit import (
     ends,
     says_something,
     settled,
+    speaking,
     step,
     submit,
     waiting_at,
@@ -41,29 +41,6 @@ from tests.engine.kit import (
 )
 
 pytestmark = pytest.mark.usefixtures("quick")
-
-
-def speaking(gate: Gate, partial: str = "Once upon", *, before: Tally | None = None) -> Doing:
-    """Return a performer that has said something when its gate stops it."""
-
-    async def perform(run: ActiveRun) -> Turn:
-        run.when_stopped(lambda: an_incomplete_turn(partial))
-        if before is not None:
-            await step(run, "turn/1/model/1", before)
-        await step(run, "turn/1/model/2", gate)
-        return a_turn("Once upon a time")
-
-    return Doing(perform)
-
-
-def an_incomplete_turn(text: str) -> Turn:
-    turn = a_turn(text)
-    [message] = turn.messages
-    return Turn(author=turn.author, messages=(_incomplete(message),), tokens=turn.tokens)
-
-
-def _incomplete(message: Message) -> Message:
-    return Message(id=message.id, role="assistant", content=message.content, turn=1, flags=Flag.INCOMPLETE)
 
 
 @pytest.mark.parametrize("url", ["memory://", "sqlite"])

@@ -6,7 +6,11 @@ UV ?= uv
 SECONDS ?= 60
 BIN := .venv/bin
 STAMP := .venv/.installed
+TESTING := .venv/.testing
+EXTRA_LOCKS := examples/requirements.lock tests/deploy/requirements.lock
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 \
+  --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-storm test-deaths check format lock bench clean
@@ -17,7 +21,7 @@ help: ## Show what can be made
 serve: $(STAMP) ## Start the server on http://127.0.0.1:8000
 	@$(BIN)/tertulia serve
 
-test: $(STAMP) ## Run all tests
+test: $(TESTING) ## Run all tests
 	@$(BIN)/pytest -q -n auto --dist worksteal
 
 check: $(STAMP) ## Check format, rules, types and stairs
@@ -31,10 +35,14 @@ format: $(STAMP) ## Bring the code into shape
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
 
-lock: ## Bring requirements.lock in line with pyproject.toml (needs uv)
-	@$(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --group model \
-	  --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
-	  --output-file requirements.lock pyproject.toml
+lock: ## Bring the locks in line with pyproject.toml and with each other (needs uv)
+	@$(COMPILE) --all-extras --group dev --group model --output-file requirements.lock pyproject.toml
+	@$(COMPILE) --constraint requirements.lock --extra mcp --extra providers --extra redis \
+	  --output-file deploy/requirements.lock pyproject.toml
+	@$(COMPILE) --constraint requirements.lock --output-file deploy/build.lock deploy/build.txt
+	@for lock in $(EXTRA_LOCKS); do \
+	  $(COMPILE) --constraint requirements.lock --output-file $$lock $${lock%.lock}.txt || exit 1; \
+	done
 
 bench: $(STAMP) ## Measure what a turn costs
 	@$(BIN)/python -m benchmarks
@@ -55,4 +63,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "Installing into .venv (a minute, and only when the requirements have changed) …"
 	@$(PIP) install --no-deps --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+# What tests alone need: examples as their users run them, and the schemas of Kubernetes.
+$(TESTING): $(STAMP) $(EXTRA_LOCKS)
+	@echo "Installing what only tests need …"
+	@$(PIP) install --no-deps --require-hashes $(addprefix -r ,$(EXTRA_LOCKS))
 	@touch $@

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from benchmarks import meter
 from benchmarks.storage import PostgreSQLStorage, SQLiteStorage, Storage
-from tertulia.conversations import Commit, Conversation, Usage
+from tertulia.conversations import Commit, Conversation
 from tertulia.definitions import Agent
 from tertulia.engine import ActiveRun, Engine, Performer, Plan, StepResult, Ticket, Turn
 from tertulia.events import RunStarted, TextDelta
@@ -36,6 +36,7 @@ from tertulia.testing.builders import (
     an_agent,
     an_answer,
 )
+from tertulia.usage import Usage
 from tests.postgres import PostgresServer
 
 _COUNTED: Final = 20

@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FORBIDDEN_WORDS = frozenset({"Manager", "Service", "Helper", "Util", "Handler", "Data", "Info", "Process"})
 FORBIDDEN_NAMES = frozenset({"data", "info", "process", "handle", "manage"})
 HEAVY = frozenset({"aiohttp", "alembic", "asyncpg", "fastapi", "pydantic", "sqlalchemy", "typer", "uvicorn"})
-NAMED_OTHERWISE = {"dotenv": "python_dotenv"}
+NAMED_OTHERWISE = {"dotenv": "python_dotenv", "pydantic_ai": "pydantic_ai_slim"}
 MAX_LINES, MAX_METHODS, MAX_PROMISED = 400, 12, 40
 
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -160,7 +160,7 @@ def test_the_limits_of_the_style_guide_are_configured() -> None:
 def test_what_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    core, testing = [*project["dependencies"], *extras["local"]], extras["testing"]
+    core, testing = [*project["dependencies"], *extras["local"], *extras["providers"]], extras["testing"]
 
     for path in MODULES:
         demanded = [*core, *testing] if "testing" in path.relative_to(PACKAGE).parts else core

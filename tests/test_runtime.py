@@ -10,8 +10,9 @@ from typing_extensions import override
 from tertulia.conversations import Branch, Conversation
 from tertulia.engine import ActiveRun, Performer, Turn
 from tertulia.errors import Conflict, IdempotencyMismatch
-from tertulia.memory.history import tokens_of
+from tertulia.memory.tokens import tokens_of
 from tertulia.messages import Message
+from tertulia.parts import text_content
 from tertulia.runtime import RunOptions, Runtime
 from tertulia.stores import Store, open_store
 from tertulia.stores.in_memory import InMemoryStore
@@ -32,7 +33,7 @@ class Echo(Performer):
     async def perform(self, run: ActiveRun) -> Turn:
         self.count += 1
         said = f"{run.input.text}! {run.input.text}!"
-        return Turn(author="Echo", messages=(an_answer(said),), tokens=tokens_of(said))
+        return Turn(author="Echo", messages=(an_answer(said),), tokens=tokens_of(text_content(said)))
 
 
 class Counting(InMemoryConversations):

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from tertulia.errors import InvalidInput
-from tertulia.settings import LOCAL_MODEL, OPENAI_MODEL, Settings, is_loopback, load_settings
+from tertulia.settings import (
+    COMPATIBLE_MODEL,
+    LOCAL_MODEL,
+    OPENAI_MODEL,
+    Settings,
+    is_loopback,
+    load_settings,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -67,10 +74,18 @@ def test_every_problem_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_key_chooses_the_default_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
 
     assert load_settings().default_model == OPENAI_MODEL
     assert load_settings({"model": "scripted:echo"}).default_model == "scripted:echo"
+
+
+def test_a_key_for_another_server_chooses_a_model_that_it_will_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+
+    assert load_settings().default_model == COMPATIBLE_MODEL
 
 
 def test_the_databases_url_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,57 +1,80 @@
 """Stored agents: whoever carries out their runs."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from typing_extensions import override
 
-from tertulia.definitions import Agent, ModelSettings
+from tertulia.agent_settings import ModelSettings, RunLimits
+from tertulia.conversations import Conversation
+from tertulia.definitions import Agent
 from tertulia.engine import ActiveRun, Performer, Turn
 from tertulia.errors import NotFound
 from tertulia.llms.models import Models
 from tertulia.memory.history import LogHistory
 from tertulia.stores import Store
-from tertulia.turn import Speaker, Windows, take
+from tertulia.tools.toolbox import Toolbox
+from tertulia.turn import Speaker, Windows, summarize, take
 
 PERFORMER: Final = "agent"
 """Name of the performer of stored agents: any process with their store can be it."""
+RUN_LIMITS: Final = RunLimits(max_steps=50)
+"""What a run may use up, if nothing else was said."""
 _KEPT: Final = 1024
 
 
 class AgentPerformer(Performer):
     """Carries out the runs of stored agents, each with the version that its run was accepted with."""
 
-    def __init__(
-        self, store: Store, models: Models, *, context_tokens: int, call_seconds: float = 120.0
+    def __init__(  # a public constructor
+        self,
+        store: Store,
+        models: Models,
+        *,
+        context_tokens: int,
+        call_seconds: float = 120.0,
+        toolbox: Toolbox | None = None,
+        limits: RunLimits = RUN_LIMITS,
     ) -> None:
         self._store, self._models = store, models
         self._context_tokens, self._call_seconds = context_tokens, call_seconds
+        self._toolbox, self._limits = toolbox or Toolbox(), limits
         self._history = LogHistory(store.conversations)
         self._windows = Windows()
         self._agents: dict[tuple[int, str, int | None], Agent] = {}
 
     @override
     async def perform(self, run: ActiveRun) -> Turn | None:
-        agent = await self._agent(run)
-        options = run.run.options
-        speaker = Speaker(
+        agent = await self._agent(run.conversation, run.run.agent_version)
+        return await take(run, await self._speaker(agent, run.run.options), self._history)
+
+    async def summarize(self, conversation: Conversation) -> dict[str, Any]:
+        """Return a summary of a conversation, as :func:`tertulia.turn.summarize` does; nothing is kept."""
+        agent = await self._agent(conversation, conversation.agent_version)
+        return await summarize(conversation, await self._speaker(agent, {}), self._history)
+
+    async def _speaker(self, agent: Agent, options: Mapping[str, object]) -> Speaker:
+        definition = agent.definition
+        limits = definition.limits.within(_limits(options.get("limits")))
+        return Speaker(
             agent=agent,
-            llm=self._models.get(agent.definition.model),
-            settings=agent.definition.settings.under(_own(options.get("settings"))),
+            llm=self._models.get(definition.model),
+            settings=definition.settings.under(_settings(options.get("settings"))),
             context_tokens=self._context_tokens,
             call_seconds=self._call_seconds,
             windows=self._windows,
+            tools=await self._toolbox.pick(definition.tools) if definition.tools else {},
+            limits=limits.within(self._limits),
             wants_deltas=bool(options.get("deltas", False)),
         )
-        return await take(run, speaker, self._history)
 
-    async def _agent(self, run: ActiveRun) -> Agent:
-        """Return the agent at the version of the run; versions never change, so they are kept."""
-        key = (run.run.tenant, run.conversation.agent_id, run.run.agent_version)
-        agent = self._agents.get(key)
+    async def _agent(self, conversation: Conversation, version: int | None) -> Agent:
+        """Return a conversation's agent; versions never change, so they are kept."""
+        key = (conversation.tenant, conversation.agent_id, version)
+        agent = None if version is None else self._agents.get(key)
         if agent is None:
-            tenant, agent_id, version = key
             try:
-                agent = await self._store.agents.get(tenant, agent_id, version=version)
+                agent = await self._store.agents.get(*key[:2], version=version)
             except NotFound:
                 raise NotFound("the conversation's agent is gone") from None
             if len(self._agents) >= _KEPT:
@@ -60,6 +83,11 @@ class AgentPerformer(Performer):
         return agent
 
 
-def _own(kept: object) -> ModelSettings:
+def _settings(kept: object) -> ModelSettings:
     """Return the settings that a run was accepted with."""
     return ModelSettings.of_kept(kept) if isinstance(kept, dict) else ModelSettings()
+
+
+def _limits(kept: object) -> RunLimits:
+    """Return the limits that a run was accepted with."""
+    return RunLimits.of_kept(kept) if isinstance(kept, dict) else RunLimits()

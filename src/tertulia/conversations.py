@@ -6,7 +6,9 @@ from enum import IntEnum, StrEnum
 from typing import Final, Literal, TypeAlias
 
 from tertulia.errors import Failure
-from tertulia.messages import Message, Part
+from tertulia.messages import Message
+from tertulia.parts import Part
+from tertulia.usage import Usage
 
 DEFAULT_TENANT: Final = 0
 
@@ -45,6 +47,8 @@ class Conversation:
     """The agent's opening, copied when the first run was accepted; ``None`` before."""
     state: str | None = None
     """What a performer keeps between runs: JSON text."""
+    closed: str | None = None
+    """Why it takes no further message, safe to show; ``None`` while it does."""
     created_at: int = 0
     """Microseconds since 1970, UTC."""
     updated_at: int = field(default=0, compare=False)
@@ -102,28 +106,8 @@ class Wait:
     """What is to be decided, safe to show."""
     until: int
     """When it ends as failed if nobody decides: microseconds since 1970, UTC."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """What a run cost."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    """Of the input tokens, those that the provider took from its prompt cache."""
-    model_calls: int = 0
-    wasted_calls: int = 0
-    """Calls made again because an earlier owner may have lost the answer, by a crash or by handing over."""
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            input_tokens=self.input_tokens + other.input_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            cached_tokens=self.cached_tokens + other.cached_tokens,
-            model_calls=self.model_calls + other.model_calls,
-            wasted_calls=self.wasted_calls + other.wasted_calls,
-        )
+    subject: str = ""
+    """What it is about, as JSON text: ``{"tool", "arguments"}`` where the use of a tool is to be approved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +225,8 @@ class Submission:
     options: Mapping[str, object] = field(default_factory=dict)
     multitask: Multitask = "enqueue"
     expected_head: int | None = None
+    reopens: bool = False
+    """Whether a closed conversation is opened by it, which refuses it otherwise."""
     key: str | None = None
     """The request's Idempotency-Key."""
     request_hash: bytes = b""
@@ -370,6 +356,8 @@ class Commit:
     """Estimated tokens of ``messages``."""
     state: str | None = None
     """New state of the conversation; ``None`` leaves it."""
+    closes: str | None = None
+    """Why the conversation takes no further message from now on; ``None`` leaves it as it is."""
     usage: Usage | None = None
     """New total of the run; ``None`` leaves it."""
     jobs: tuple[Job, ...] = ()

@@ -1,10 +1,13 @@
 """Definitions: what is stored of an agent, version by version."""
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final, Self
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Self, TypeAlias
 
 import orjson
 
+from tertulia.agent_settings import ModelSettings, RunLimits
 from tertulia.errors import InvalidInput
 from tertulia.ids import AGENT, is_id
 from tertulia.shapes import check_shape
@@ -12,113 +15,41 @@ from tertulia.shapes import check_shape
 MAX_NAME: Final = 200
 RESERVED_NAMES: Final = frozenset({"local", "default", "none", "user", "system", "assistant", "tool"})
 _VERSION: Final = 1
+_REMOTE: Final = frozenset({"type", "server_label", "server_url", "allowed_tools", "require_approval"})
+_APPROVALS: Final = ("always", "never")
+_LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSettings:
-    """How a model is asked; ``None`` leaves the choice to its provider.
+class ToolSpec:
+    """What a model is told of a tool."""
 
-    Names, ranges and meaning are those of OpenAI's chat completions.
+    name: str
+    """1 to 64 of the characters ``A-Z a-z 0-9 _ -``, as every provider takes them."""
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+    """JSON Schema of its arguments, an object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteTools:
+    """A server of tools that an agent's author names by its address: MCP over streamable HTTP.
+
+    It gets no secret; a server that wants a key is named in the installation's own configuration.
     """
 
-    temperature: float | None = None
-    max_tokens: int | None = None
-    top_p: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    stop: tuple[str, ...] | None = None
-    seed: int | None = None
-    timeout: float | None = None
-    """Seconds that the whole call may take."""
-
-    @classmethod
-    def parse(cls, raw: object) -> Self:
-        """Return checked settings; raises :class:`InvalidInput` for unknown names and wrong values."""
-        if raw is None:
-            return cls()
-        if not isinstance(raw, dict):
-            raise InvalidInput("settings must be an object")
-        known = {f.name for f in fields(cls)}
-        for name in raw:
-            if name not in known:
-                shown = repr(name if len(name) <= _ECHOED else f"{name[:_ECHOED]}…")
-                raise InvalidInput(f"unknown setting {shown}; there are: {', '.join(sorted(known))}")
-        return cls(**{name: _checked(name, value) for name, value in raw.items() if value is not None})
-
-    @classmethod
-    def of_kept(cls, kept: dict[str, Any]) -> Self:
-        """Return the settings that :meth:`given` told: checked when they came, by the rules of that day."""
-        known = {f.name for f in fields(cls)}
-        found = {name: value for name, value in kept.items() if name in known}
-        if found.get("stop") is not None:
-            found["stop"] = tuple(found["stop"])
-        return cls(**found)
-
-    def under(self, override: "ModelSettings") -> "ModelSettings":
-        """Return these settings with those of ``override`` laid over them."""
-        return ModelSettings(**(self.given() | override.given()))
-
-    def given(self) -> dict[str, Any]:
-        """Return what is set, by name."""
-        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
-
-    @classmethod
-    def json_schema(cls) -> dict[str, Any]:
-        """Return the JSON Schema of what :meth:`parse` takes."""
-        stop = {"type": "string", "minLength": 1, "maxLength": _MAX_STOP}
-        stops = {"type": "array", "items": stop, "minItems": 1, "maxItems": _MAX_STOPS}
-        described: dict[str, Any] = {
-            name: {"type": "integer" if name in _WHOLE else "number", "minimum": low, "maximum": high}
-            for name, (low, high) in _RANGES.items()
-        }
-        described["seed"] = {"type": "integer", "format": "int64"}
-        described["timeout"]["description"] = "Seconds that the whole answer may take."
-        described["stop"] = {"anyOf": [stop, stops], "description": "What ends the answer when it is said."}
-        return {
-            "type": "object",
-            "properties": {f.name: described[f.name] for f in fields(cls)},
-            "additionalProperties": False,
-        }
+    label: str
+    """Put before the names of its tools; of the same characters."""
+    url: str
+    allowed: tuple[str, ...] | None = None
+    """Names of the tools that the agent may use; ``None`` for all."""
+    needs_approval: bool = True
+    """Whether each use is to be approved by somebody."""
 
 
-_RANGES: Final[dict[str, tuple[float, float]]] = {
-    "temperature": (0, 2),
-    "top_p": (0, 1),
-    "frequency_penalty": (-2, 2),
-    "presence_penalty": (-2, 2),
-    "timeout": (0.001, 86_400),
-    "max_tokens": (1, 10_000_000),
-    "seed": (-(2**63), 2**63 - 1),
-}
-_WHOLE: Final = frozenset({"max_tokens", "seed"})
-_MAX_STOPS: Final = 4
-_MAX_STOP: Final = 500
-_ECHOED: Final = 50
-
-
-def _checked(name: str, value: object) -> Any:
-    if name == "stop":
-        return _stops(value)
-    low, high = _RANGES[name]
-    kind = int if name in _WHOLE else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kind):
-        raise InvalidInput(f"setting {name!r} must be {'a whole number' if name in _WHOLE else 'a number'}")
-    if not low <= value <= high:
-        raise InvalidInput(f"setting {name!r} must lie between {low} and {high}")
-    return value
-
-
-def _stops(value: object) -> tuple[str, ...]:
-    stops = (value,) if isinstance(value, str) else value
-    if not isinstance(stops, list | tuple) or not all(isinstance(stop, str) for stop in stops):
-        raise InvalidInput("setting 'stop' must be a text or a list of texts")
-    if not 1 <= len(stops) <= _MAX_STOPS:
-        raise InvalidInput(f"setting 'stop' takes 1 to {_MAX_STOPS} texts")
-    if not all(1 <= len(stop) <= _MAX_STOP for stop in stops):
-        raise InvalidInput(f"setting 'stop' takes texts of 1 to {_MAX_STOP} characters")
-    if any(mark == "\x00" or "\ud800" <= mark <= "\udfff" for stop in stops for mark in stop):
-        raise InvalidInput("setting 'stop' holds a NUL character or half of a surrogate pair; remove it")
-    return tuple(stops)
+ToolChoice: TypeAlias = str | RemoteTools
+"""Tools of an agent: the name of one that the installation has, that of one of its servers of tools
+(``mcp:LABEL``), or a server elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,21 +63,31 @@ class AgentDefinition:
     response_shape: str = ""
     """As it was given: a JSON Schema, the loose form, or empty for plain text."""
     instructions: str = ""
-    model: str | None = None
-    """``provider:model``; ``None`` follows the installation's default."""
+    model: str | tuple[str, ...] | None = None
+    """``provider:model``, or several, of which each stands in for the one before it; ``None`` follows
+    the installation's default."""
     settings: ModelSettings = field(default_factory=ModelSettings)
+    tools: tuple[ToolChoice, ...] = ()
+    limits: RunLimits = field(default_factory=RunLimits)
 
     def encode(self) -> str:
         """Return the JSON text in which a definition is kept."""
-        return orjson.dumps({"v": _VERSION, **asdict(self), "settings": self.settings.given()}).decode()
+        kept = {f.name: getattr(self, f.name) for f in fields(self)}
+        kept |= {"settings": self.settings.given(), "limits": self.limits.given()}
+        kept |= {"tools": [encode_tool(choice) for choice in self.tools]}
+        return orjson.dumps({"v": _VERSION, **kept}).decode()
 
     @classmethod
     def decode(cls, kept: str) -> Self:
         """Return the definition that :meth:`encode` was called on."""
         found = orjson.loads(kept)
-        settings = ModelSettings.of_kept(found.pop("settings", None) or {})
+        found["settings"] = ModelSettings.of_kept(found.get("settings") or {})
+        found["limits"] = RunLimits.of_kept(found.get("limits") or {})
+        found["tools"] = tuple(decode_tool(kept) for kept in found.get("tools") or ())
+        if isinstance(found.get("model"), list):
+            found["model"] = tuple(found["model"])
         known = {f.name for f in fields(cls)}
-        return cls(**{k: v for k, v in found.items() if k in known}, settings=settings)
+        return cls(**{name: value for name, value in found.items() if name in known})
 
     def checked(self) -> Self:
         """Return this definition if it can be used; raises :class:`InvalidInput` otherwise."""
@@ -166,6 +107,46 @@ class Agent:
     definition: AgentDefinition
     created_at: int
     """Microseconds since 1970, UTC, when the agent (not this version) was made."""
+
+
+def encode_tool(choice: ToolChoice) -> str | dict[str, Any]:
+    """Return a choice of tools as JSON: a name, or the object that OpenAI's APIs take."""
+    if isinstance(choice, str):
+        return choice
+    given: dict[str, Any] = {"type": "mcp", "server_label": choice.label, "server_url": choice.url}
+    if choice.allowed is not None:
+        given["allowed_tools"] = list(choice.allowed)
+    return given | {"require_approval": "always" if choice.needs_approval else "never"}
+
+
+def decode_tool(kept: object) -> ToolChoice:
+    """Return the choice that JSON stands for; raises :class:`InvalidInput` for what is none."""
+    if isinstance(kept, str):
+        return kept
+    if not isinstance(kept, dict) or kept.get("type") != "mcp":
+        raise InvalidInput('a tool is a name, or {"type": "mcp", "server_label": …, "server_url": …}')
+    if strange := sorted(set(kept) - _REMOTE):
+        raise InvalidInput(
+            f"a server of tools has no {strange[0][:50]!r}; there are: {', '.join(sorted(_REMOTE))}"
+        )
+    label, url = kept.get("server_label"), kept.get("server_url")
+    if not isinstance(label, str) or not _LABEL.fullmatch(label) or not isinstance(url, str):
+        raise InvalidInput(
+            "a server of tools needs a server_label (letters, digits, - and _) and a server_url"
+        )
+    allowed, approval = kept.get("allowed_tools"), kept.get("require_approval", "always")
+    if approval not in _APPROVALS:
+        raise InvalidInput("require_approval must be 'always' or 'never'")
+    if allowed is not None and not (
+        isinstance(allowed, list) and all(isinstance(name, str) for name in allowed)
+    ):
+        raise InvalidInput("allowed_tools must be a list of names")
+    return RemoteTools(
+        label=label,
+        url=url,
+        allowed=None if allowed is None else tuple(allowed),
+        needs_approval=approval == "always",
+    )
 
 
 def check_name(name: str) -> str:

@@ -5,9 +5,12 @@
     TertuliaError
     ├── InvalidInput            the request cannot be right as it stands
     │   ├── InvalidShape        a response shape that is no usable JSON Schema
-    │   └── UnknownModel        a model name that no plug answers to
+    │   ├── AddressRefused      a URL that leads to where nobody outside may send us
+    │   ├── UnknownModel        a model name that no plug answers to
+    │   └── UnknownTool         a tool that this installation does not have
     ├── NotFound
     ├── Conflict
+    │   ├── ConversationClosed  it has come to its end and was not opened again
     │   ├── ConversationBusy    reject was asked for and a run holds the conversation
     │   ├── ConversationMovedOn a failed run can no longer be repeated in its place
     │   ├── DuplicateName       an agent of this name exists
@@ -21,7 +24,11 @@
     │   ├── ModelRefused        it understood, and will not (key, quota, unknown model, policy)
     │   ├── ModelUnreachable    no connection, or cut before the end
     │   ├── ModelMalformed      it answered something that is no answer
+    │   ├── AnswerGone          an earlier answer, kept by the provider, is there no more
     │   └── ContextTooLong      the prompt does not fit its window
+    ├── ToolError               a tool could not do what it was asked to
+    │   └── ToolUnavailable     a server of tools cannot be reached
+    ├── BudgetExceeded          a run has used up what it was allowed
     ├── ShapeMismatch           the answer never met the response shape
     ├── StoreError
     │   ├── StoreBusy           another writer kept the database too long
@@ -95,10 +102,22 @@ class InvalidShape(InvalidInput):
     code = "invalid_shape"
 
 
+class AddressRefused(InvalidInput):
+    """This address is not one that somebody outside may send us to."""
+
+    code = "address_refused"
+
+
 class UnknownModel(InvalidInput):
     """No plug answers to this model name."""
 
     code = "unknown_model"
+
+
+class UnknownTool(InvalidInput):
+    """This installation has no such tool."""
+
+    code = "unknown_tool"
 
 
 class NotFound(TertuliaError):
@@ -111,6 +130,12 @@ class Conflict(TertuliaError):
     """The request is at odds with what is stored."""
 
     code = "conflict"
+
+
+class ConversationClosed(Conflict):
+    """This conversation has come to its end; open it again, or begin another."""
+
+    code = "conversation_closed"
 
 
 class ConversationBusy(Conflict):
@@ -191,10 +216,34 @@ class ModelMalformed(ModelError):
     code = "model_malformed"
 
 
+class AnswerGone(ModelError):
+    """An earlier answer that the model's provider kept is there no more."""
+
+    code = "answer_gone"
+
+
 class ContextTooLong(ModelError):
     """The prompt does not fit the model's window."""
 
     code = "context_too_long"
+
+
+class ToolError(TertuliaError):
+    """A tool could not do what it was asked to; the model is told the text."""
+
+    code = "tool_error"
+
+
+class ToolUnavailable(ToolError):
+    """A server of tools cannot be reached."""
+
+    code = "tool_unavailable"
+
+
+class BudgetExceeded(TertuliaError):
+    """The run has used up what it was allowed."""
+
+    code = "budget_exceeded"
 
 
 class ShapeMismatch(TertuliaError):

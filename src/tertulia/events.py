@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar, Final, TypeAlias
 
-from tertulia.conversations import RunStatus, Usage, Wait
+from tertulia.conversations import RunStatus, Wait
 from tertulia.errors import Failure
 from tertulia.messages import Message
+from tertulia.usage import Usage
 
 EPOCH_SPAN: Final = 2**20
 """Sequence numbers of one owner; the next owner's begin that much higher, so that they always rise."""
@@ -51,6 +52,41 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningDelta:
+    """A piece of what a model thinks before it speaks, as far as its provider shows it."""
+
+    kind: ClassVar[str] = "reasoning.delta"
+    text: str
+    author: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCalled:
+    """An agent uses a tool."""
+
+    kind: ClassVar[str] = "tool.called"
+    turn: int
+    author: str
+    call_id: str
+    name: str
+    arguments: str
+    """JSON text as the model gave it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolFinished:
+    """A tool has given its result, which the model is shown next."""
+
+    kind: ClassVar[str] = "tool.finished"
+    turn: int
+    author: str
+    call_id: str
+    name: str
+    text: str
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TurnFinished:
     """An agent's contribution is kept."""
 
@@ -81,10 +117,21 @@ class RunFinished:
     """What was said in it, without the input."""
     usage: Usage = Usage()
     failure: Failure | None = None
+    closed: str | None = None
+    """Why the conversation has come to its end with this run; ``None`` if it goes on."""
 
 
 Event: TypeAlias = (
-    RunStarted | TurnStarted | StepRestarted | TextDelta | TurnFinished | RunWaiting | RunFinished
+    RunStarted
+    | TurnStarted
+    | StepRestarted
+    | TextDelta
+    | ReasoningDelta
+    | ToolCalled
+    | ToolFinished
+    | TurnFinished
+    | RunWaiting
+    | RunFinished
 )
 
 

@@ -1,14 +1,13 @@
-"""What is said: messages, the parts they are made of, and the text form in which they are kept."""
+"""What is said: messages, and what can be said at all."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntFlag
 from time import time_ns
-from typing import Final, Literal, TypeAlias
-
-import orjson
+from typing import Literal, TypeAlias
 
 from tertulia.errors import InvalidInput
+from tertulia.parts import Part, Text
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
@@ -23,23 +22,6 @@ class Flag(IntFlag):
     """The answer was cut short."""
     DELETED = 4
     """Its content was erased; only its number is left."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
-    """A part of a message that is plain text."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown:
-    """A part written by a newer version, kept as it is."""
-
-    raw: dict[str, object]
-
-
-Part: TypeAlias = Text | Unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,42 +56,6 @@ def now_us() -> int:
 def to_datetime(microseconds: int) -> datetime:
     """Return a time of ours as an aware datetime."""
     return datetime.fromtimestamp(microseconds / 1_000_000, tz=UTC)
-
-
-def text_content(text: str) -> tuple[Part, ...]:
-    """Return the content of a message that is only text."""
-    return (Text(text=text),)
-
-
-_VERSION: Final = 1
-
-
-def encode_content(content: tuple[Part, ...]) -> str:
-    """Return the JSON text in which content is kept; plain text takes the short form."""
-    if len(content) == 1 and isinstance(part := content[0], Text):
-        return orjson.dumps({"v": _VERSION, "text": part.text}).decode()
-    return orjson.dumps({"v": _VERSION, "parts": [_encoded(part) for part in content]}).decode()
-
-
-def decode_content(kept: str) -> tuple[Part, ...]:
-    """Return the content that :func:`encode_content` was given; unknown kinds are carried along."""
-    if not kept:
-        return ()
-    found = orjson.loads(kept)
-    if "text" in found:
-        return text_content(found["text"])
-    return tuple(_decoded(part) for part in found.get("parts", ()))
-
-
-def _encoded(part: Part) -> dict[str, object]:
-    return part.raw if isinstance(part, Unknown) else {"type": "text", "text": part.text}
-
-
-def _decoded(raw: dict[str, object]) -> Part:
-    text = raw.get("text")
-    if raw.get("type") == "text" and isinstance(text, str):
-        return Text(text=text)
-    return Unknown(raw=raw)
 
 
 def check_text(text: str, *, what: str) -> str:

@@ -1,6 +1,6 @@
 """What a program and the service both need: a store, an engine on it, and a way to say something."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -9,6 +9,7 @@ from typing import Final
 import orjson
 
 from tertulia import ids
+from tertulia.agent_settings import ModelSettings, RunLimits
 from tertulia.conversations import (
     DEFAULT_TENANT,
     Branch,
@@ -19,13 +20,13 @@ from tertulia.conversations import (
     Run,
     Submission,
 )
-from tertulia.definitions import ModelSettings
 from tertulia.engine import Decision, Engine, Performer, Probe, Ticket, Worker, unobserved
 from tertulia.errors import InvalidInput, NotFound
 from tertulia.events import Numbered
 from tertulia.hints import Hints
-from tertulia.memory.history import tokens_of
-from tertulia.messages import check_text, text_content
+from tertulia.memory.tokens import tokens_of
+from tertulia.messages import check_text
+from tertulia.parts import Media, Part, Text, encode_part, text_content
 from tertulia.stores import Store
 
 MAX_KEY: Final = 255
@@ -40,6 +41,8 @@ class RunOptions:
 
     settings: ModelSettings = field(default_factory=ModelSettings)
     """Laid over the agent's own."""
+    limits: RunLimits = field(default_factory=RunLimits)
+    """Beside the agent's own; of both the tighter counts."""
     multitask: Multitask = "enqueue"
     """What happens when a run holds the conversation already."""
     expected_head: int | None = None
@@ -51,7 +54,11 @@ class RunOptions:
 
     def kept(self) -> dict[str, object]:
         """Return what is stored with the run."""
-        kept: dict[str, object] = {"settings": self.settings.given(), "metadata": dict(self.metadata)}
+        kept: dict[str, object] = {
+            "settings": self.settings.given(),
+            "limits": self.limits.given(),
+            "metadata": dict(self.metadata),
+        }
         kept = {name: value for name, value in kept.items() if value}
         return kept | {"deltas": True} if self.deltas else kept
 
@@ -105,21 +112,20 @@ class Runtime:
 
     async def submit(
         self,
-        text: str,
+        said: str | Sequence[Part],
         *,
         conversation: str | NewConversation | Branch,
         tenant: int = DEFAULT_TENANT,
         performer: str | None = None,
         options: RunOptions = _NO_OPTIONS,
     ) -> Ticket:
-        """Say something in a conversation; returns once it is kept.
+        """Say something in a conversation, a text or several parts; returns once it is kept.
 
-        Raises :class:`~tertulia.errors.InvalidInput` for an empty or impossible text and for a key
-        that is too long, and what :meth:`RunStore.accept` raises.
+        Raises :class:`~tertulia.errors.InvalidInput` for an empty or impossible message and for a
+        key that is too long, and what :meth:`RunStore.accept` raises.
         """
-        check_text(text, what="the message")
-        if not text.strip():
-            raise InvalidInput("the message is empty; say something")
+        content = text_content(said) if isinstance(said, str) else tuple(said)
+        _check_content(content)
         if options.idempotency_key is not None:
             check_key(options.idempotency_key)
         kept = options.kept()
@@ -128,14 +134,14 @@ class Runtime:
             conversation=_checked(conversation),
             run_id=ids.new_id(ids.RUN),
             message_id=ids.new_id(ids.MESSAGE),
-            content=text_content(text),
-            tokens=tokens_of(text),
+            content=content,
+            tokens=tokens_of(content),
             performer=performer or self._performer,
             options=kept,
             multitask=options.multitask,
             expected_head=options.expected_head,
             key=options.idempotency_key,
-            request_hash=_digest(text, kept, conversation) if options.idempotency_key else b"",
+            request_hash=_digest(content, kept, conversation) if options.idempotency_key else b"",
         )
         return await self.engine.submit(submission)
 
@@ -229,9 +235,26 @@ class Runtime:
             )
             if not page:
                 break
-            total += sum(tokens_of(message.text) for message in page)
+            total += sum(tokens_of(message.content) for message in page)
             after = page[-1].number
         return total
+
+
+def _check_content(content: Sequence[Part]) -> None:
+    is_empty = True
+    for part in content:
+        match part:
+            case Text(text=text):
+                check_text(text, what="the message")
+                is_empty = is_empty and not text.strip()
+            case Media():
+                for given in (part.media_type, part.base64, part.url, part.name):
+                    check_text(given, what="the message")
+                is_empty = False
+            case _:
+                raise InvalidInput("a message is made of texts and media; nothing else can be said")
+    if is_empty:
+        raise InvalidInput("the message is empty; say something")
 
 
 def _checked(conversation: str | NewConversation | Branch) -> str | NewConversation | Branch:
@@ -256,12 +279,16 @@ def check_key(key: str) -> str:
     return key
 
 
-def _digest(text: str, kept: Mapping[str, object], conversation: str | NewConversation | Branch) -> bytes:
+def _digest(
+    content: Sequence[Part], kept: Mapping[str, object], conversation: str | NewConversation | Branch
+) -> bytes:
     """Return what must be equal in two requests with one key; the conversation is the key's scope.
 
     Whether the answer is followed while it is spoken makes no other request of it.
     """
-    asked: list[object] = [text, {name: value for name, value in kept.items() if name != "deltas"}]
+    said = [part.text if isinstance(part, Text) else encode_part(part) for part in content]
+    apart = {name: value for name, value in kept.items() if name != "deltas"}
+    asked: list[object] = [said[0] if len(said) == 1 else said, apart]
     if isinstance(conversation, Branch):
         asked.append(conversation.at)
     return sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()

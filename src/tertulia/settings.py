@@ -14,8 +14,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from tertulia.errors import InvalidInput
 
 PREFIX: Final = "TERTULIA_"
-OPENAI_MODEL: Final = "openai-chat:gpt-5-mini"
+OPENAI_MODEL: Final = "openai:gpt-5-mini"
 """The default model of an installation that has an OpenAI key and names no model."""
+COMPATIBLE_MODEL: Final = "openai-chat:gpt-5-mini"
+"""The same where ``OPENAI_BASE_URL`` names another server: nearly all of them know chat completions only."""
 LOCAL_MODEL: Final = "local"
 OWN_RISK: Final = "none-at-my-own-risk"
 _READ_ELSEWHERE: Final = ("TERTULIA_RUNTIME_DIR",)
@@ -50,13 +52,29 @@ class Settings(BaseModel):
     hints_url: str = ""
     """Where servers tell each other what is new: ``redis://…`` or ``valkey://…``; default: the database."""
     model: str | None = None
-    """Model of agents that name none; see :attr:`default_model`."""
+    """Model of agents that name none; see :attr:`default_model`. Several, with commas between them, stand in
+    for one another."""
     lease_seconds: float = Field(default=10, gt=0.1, le=600)
     """Time after which a run of a process that went silent may be taken over."""
     model_timeout_seconds: float = Field(default=120, gt=0, le=86_400)
     """Time that a model call may take altogether."""
+    prices_file: Path | None = None
+    """JSON file of what models cost, ``{"provider:model": {"input": 0.25, "output": 2}}``: dollars per
+    million tokens; goes before what providers list."""
     context_tokens: int = Field(default=16_000, ge=256)
     """Tokens that a model is shown at most."""
+    run_max_steps: int = Field(default=50, ge=1, le=10_000)
+    """Calls of models and tools that one run may make; agents and requests can only ask for less."""
+    run_max_tokens: int | None = Field(default=None, ge=1)
+    """Tokens, in and out, that one run may use."""
+    run_max_seconds: float | None = Field(default=None, gt=0)
+    """Seconds that the steps of one run may take, without the time that it waits for a decision."""
+    run_max_cost: float | None = Field(default=None, ge=0)
+    """US dollars that one run may cost."""
+    tools: str = ""
+    """Where functions for agents are: modules, or ``module:name`` for one of them, parted by commas."""
+    mcp_file: Path | None = None
+    """A JSON file that names servers of tools: ``{"mcpServers": {…}}``, as it is widely used."""
     max_body_bytes: int = Field(default=1_000_000, ge=1024)
     """Size of a request body at most."""
     shutdown_seconds: int = Field(default=10, ge=0, le=600)
@@ -68,7 +86,11 @@ class Settings(BaseModel):
     @property
     def default_model(self) -> str:
         """The model that answers for agents that name none."""
-        return self.model or (OPENAI_MODEL if os.environ.get("OPENAI_API_KEY") else LOCAL_MODEL)
+        if self.model:
+            return self.model
+        if not os.environ.get("OPENAI_API_KEY"):
+            return LOCAL_MODEL
+        return COMPATIBLE_MODEL if os.environ.get("OPENAI_BASE_URL") else OPENAI_MODEL
 
     @property
     def database_kind(self) -> str:

@@ -102,6 +102,25 @@ def parse_shape(raw: str) -> Shape | None:
     return _shape(guiding, rule=_LOOSE_RULE, enforced=enforced, shown=found)
 
 
+def with_key(raw: str, key: str, words: str) -> str:
+    """Return the shape of an object that has the keys of ``raw`` and one more, which these words describe.
+
+    A key of this name that is there already stays as it is; what is no object stands under ``answer``.
+    """
+    found = _parsed(raw) if raw.strip() else {}
+    if found and not _is_schema(found):
+        return orjson.dumps({key: words} | found).decode()
+    mine = {key: {"type": "string", "description": words}}
+    if found.get("type") == "object" or "properties" in found:
+        properties = mine | (found.get("properties") or {})
+        required = dict.fromkeys([*(found.get("required") or ()), key])
+        return orjson.dumps({**found, "properties": properties, "required": list(required)}).decode()
+    shared = {name: found[name] for name in ("$schema", "$defs", "definitions") if name in found}
+    properties = ({"answer": found} if found else {}) | mine
+    wrapped = {"type": "object", "properties": properties, "required": list(properties)}
+    return orjson.dumps({**shared, **wrapped}).decode()
+
+
 # --- Reading a shape ------------------------------------------------------------------------------
 
 _STRINGS: Final = re.compile(r"""'(?:\\.|[^'\\])*\\?(?:'|\Z)|"(?:\\.|[^"\\])*\\?(?:"|\Z)""", re.DOTALL)

@@ -105,7 +105,7 @@ def test_every_command_about_runs_works(tmp_path: Path, environment: dict[str, s
         "----"
     )
 
-    _, plain, stream, resumed, cancelled, branch, marked, lists = told
+    _, plain, stream, resumed, cancelled, branch, marked, closing, lists = told
     assert json_values(plain)[0]["messages"][0]["content"][0]["text"] == "Paella"  # type: ignore[index]
     kinds = re.findall(r"^event: (.*)$", stream, re.M)
     assert (kinds[0], kinds[-2:]) == ("run.started", ["turn.finished", "run.finished"])
@@ -113,6 +113,7 @@ def test_every_command_about_runs_works(tmp_path: Path, environment: dict[str, s
     assert json_values(cancelled)[0]["status"] in {"completed", "cancelled"}  # type: ignore[index]
     assert [each["number"] for each in json_values(branch)[2]["data"]] == [1, 2, 3, 4]  # type: ignore[index]
     assert json_values(marked)[1]["deleted"]  # type: ignore[index]
+    assert [row["closed"] for row in json_values(closing)] == ["The tour is over.", None]  # type: ignore[index]
     assert [page["data"] for page in json_values(lists)] == [[], []]  # type: ignore[index]
 
 
@@ -124,7 +125,7 @@ def test_every_command_of_the_readme_works(tmp_path: Path, environment: dict[str
     answers = [json_values(out) for block, out in told.items() if "curl" in block and out is not drink]
     chef, conversation, reply, desserts, said, _ = answers
     assert conversation == [{**conversation[0], "id": "dinner"}]  # type: ignore[dict-item]  # Any JSON object.
-    assert reply == [{"conversation_id": "dinner", "response": "Paella"}]
+    assert reply == [{"conversation_id": "dinner", "response": "Paella", "closed": None}]
     assert desserts == [reply[0], reply[0]]
     assert [exchange["user_message"] for exchange in said[0]] == [  # type: ignore[attr-defined]
         "There are five of us, and one is allergic to peanuts.",

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from typing_extensions import override
 
-from tertulia.conversations import Claimant, Commit, Committed, Conversation, Frame, Lease, Usage
+from tertulia.conversations import Claimant, Commit, Committed, Conversation, Frame, Lease
 from tertulia.engine import ActiveRun, Engine, Performer, Plan, Probe, StepResult, Ticket, Turn, unobserved
 from tertulia.events import Event, Numbered, TextDelta
 from tertulia.messages import Flag, Message, now_us
@@ -19,6 +19,7 @@ from tertulia.stores.in_memory import InMemoryStore
 from tertulia.stores.in_memory.runs import InMemoryRuns
 from tertulia.stores.in_memory.state import State
 from tertulia.testing.builders import PERFORMER, a_digest, a_submission, an_answer
+from tertulia.usage import Usage
 
 LEASE_SECONDS: Final = 600.0
 """So long that no heartbeat ever comes in time to disturb a test."""

@@ -345,7 +345,7 @@ async def test_work_that_was_begun_elsewhere_is_found_there_by_the_heir(has_effe
 
     async def perform(run: ActiveRun) -> Turn:
         async def work() -> StepResult:
-            found.append(run.begun(EFFECT))
+            found.append(run.journal.begun(EFFECT))
             if found[-1] is None:
                 await run.note(EFFECT, plan, external_id="resp_1")
                 return await gate()

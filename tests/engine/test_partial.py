@@ -57,7 +57,7 @@ class OneModel(Models):
         self._llm = llm
 
     @override
-    def get(self, name: str | None) -> LLM:
+    def get(self, name: str | tuple[str, ...] | None) -> LLM:
         return self._llm
 
 

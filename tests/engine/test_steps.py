@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 from typing_extensions import override
 
-from tertulia.conversations import RunStatus, StoredJob, Usage
+from tertulia.conversations import RunStatus, StoredJob
 from tertulia.engine import POINTS, ActiveRun, StepResult, Turn, Worker
 from tertulia.errors import ModelBusy, NeedsAttention
 from tertulia.stores.in_memory import InMemoryStore
 from tertulia.testing.builders import a_conversation, a_job, all_texts, an_agent
+from tertulia.usage import Usage
 from tests.engine.kit import (
     SPENT,
     Clock,

@@ -1,13 +1,9 @@
 """Runs of several turns, as group chats have them, survive a death at any point on their way."""
 
-import asyncio
-import os
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Final
 
-import tertulia
 from tertulia.engine import POINTS
 from tertulia.stores import open_store
 from tertulia.testing.builders import a_conversation, a_submission
@@ -15,9 +11,9 @@ from tertulia.testing.crashing import KILLED
 from tertulia.testing.history import COMPLETED, History, Witness, check
 from tertulia.testing.reading import read_history
 from tests.journeys.dying import SERVER_POINTS
+from tests.journeys.lives import lives_of
 from tests.journeys.turns import POLICIES, TURNS
 
-_ROOT = Path(__file__).parents[2]
 _DEATHS: Final = (
     *("commit.before:1", "commit.after:1", "intent.before:1", "intent.after:1", "step.after:2"),
     *("wait.before:1", "wait.after:1", "job.before:1", "job.after:1", "journal.before:1"),
@@ -36,7 +32,8 @@ async def test_turns_effects_waits_and_jobs_survive_every_death(database_url: st
     ledger = tmp_path / "ledger"
     await _ask(database_url)
 
-    codes = await _live(database_url, ledger)
+    lives = await lives_of("tests.journeys.turns", database_url, str(ledger), *_DEATHS)
+    codes = [code for _, code in lives]
     history = await read_history(database_url)
     done = Counter(ledger.read_text().splitlines())
 
@@ -105,15 +102,3 @@ async def _ask(url: str) -> None:
     for text in _SAID:
         await store.runs.accept(a_submission(conversation, text), None)
     await store.close()
-
-
-async def _live(url: str, ledger: Path) -> list[int]:
-    """Live as often as it takes; return how each life has ended."""
-    program = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.journeys.turns", url, str(ledger), *_DEATHS),
-        cwd=_ROOT,
-        env={**os.environ, "PYTHONPATH": f"{Path(tertulia.__file__).parents[1]}:{_ROOT}"},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    told, _ = await program.communicate()
-    return [int(line) for line in told.split()]

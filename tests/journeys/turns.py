@@ -9,9 +9,6 @@ Every step writes its name to a file, as something would that costs money, and s
 
 import argparse
 import asyncio
-import os
-import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -25,9 +22,8 @@ from tertulia.engine import ActiveRun, Decision, Engine, Performer, Plan, Probe,
 from tertulia.ids import JOB, new_id
 from tertulia.stores import open_store
 from tertulia.testing.builders import PERFORMER, a_digest, an_answer
-from tertulia.testing.crashing import KILLED, crash_at
-from tertulia.testing.history import QUEUED, RUNNING, WAITING, History
 from tertulia.testing.reading import read_history
+from tests.journeys.lives import POLL_SECONDS, Ledger, can_go_on, is_done, live_all
 
 TURNS: Final = 3
 Policy: TypeAlias = Literal["retry", "fail", "ask"]
@@ -37,21 +33,6 @@ APPROVED_TURN: Final = 2
 """This one waits for somebody's permission."""
 _NOTE: Final = "note"
 _LEASE_SECONDS: Final = 0.25
-_POLL_SECONDS: Final = 0.05
-_MAX_LIVES: Final = 30
-_LIFE_SECONDS: Final = 60
-"""A life that takes longer hangs."""
-
-
-class Ledger:
-    """The file in which everything that must not happen too often is written down."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def note(self, what: str) -> None:
-        with self._path.open("a") as lines:
-            lines.write(f"{what}\n")
 
 
 class Circle(Performer):
@@ -125,7 +106,7 @@ async def _live(url: str, ledger: Ledger, probe: Probe) -> None:
         performers={PERFORMER: Circle(ledger)},
         workers={_NOTE: Noting(ledger)},
         lease_seconds=_LEASE_SECONDS,
-        poll_seconds=_POLL_SECONDS,
+        poll_seconds=POLL_SECONDS,
         probe=probe,
     )
     await engine.start()
@@ -149,53 +130,11 @@ async def _rest(engine: Engine, url: str) -> None:
     while True:
         if not engine.active and not await _has_work(engine, url):
             return
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _has_work(engine: Engine, url: str) -> bool:
-    return bool(await engine.store.jobs.page(DEFAULT_TENANT)) or _can_go_on(await read_history(url))
-
-
-def _can_go_on(history: History) -> bool:
-    """Whether there is a run that can be carried out without a decision."""
-    held = {run.conversation_id for run in history.runs if run.status == WAITING}
-    return any(
-        run.status == RUNNING or (run.status == QUEUED and run.conversation_id not in held)
-        for run in history.runs
-    )
-
-
-def _fork(url: str, ledger: Ledger, death: str | None) -> int:
-    """Live once, in a process of its own that has loaded everything already; return how it has ended."""
-    child = os.fork()
-    if child == 0:
-        signal.alarm(_LIFE_SECONDS)
-        point, _, passing = (death or "").partition(":")
-        asyncio.run(_live(url, ledger, crash_at(point or None, passing=int(passing or 1))))
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def _lives(url: str, ledger: Ledger, deaths: Sequence[str]) -> None:
-    """Live until each death has been died, and then until all is done."""
-    for death in deaths:
-        for _ in range(_MAX_LIVES):
-            if _told(_fork(url, ledger, death)) == KILLED or _is_done(url):
-                break
-    for _ in range(_MAX_LIVES):
-        if _is_done(url):
-            break
-        _told(_fork(url, ledger, None))
-
-
-def _told(code: int) -> int:
-    sys.stdout.write(f"{code}\n")
-    sys.stdout.flush()
-    return code
-
-
-def _is_done(url: str) -> bool:
-    return all(run.ended_at for run in asyncio.run(read_history(url)).runs)
+    return bool(await engine.store.jobs.page(DEFAULT_TENANT)) or can_go_on(await read_history(url))
 
 
 def main() -> None:
@@ -208,7 +147,10 @@ def main() -> None:
     with pytest.MonkeyPatch.context() as patched:
         # Those who die with a job in their hands leave it to the next life, not to one in six minutes.
         patched.setattr("tertulia.engine.jobs.LEASE_SECONDS", _LEASE_SECONDS)
-        _lives(given.url, Ledger(given.ledger), given.deaths)
+        ledger = Ledger(given.ledger)
+        live_all(
+            lambda probe: _live(given.url, ledger, probe), given.deaths, is_over=lambda: is_done(given.url)
+        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from contextlib import aclosing
 import pytest
 from typing_extensions import override
 
-from tertulia.definitions import ModelSettings
+from tertulia.agent_settings import ModelSettings
 from tertulia.errors import ModelTimeout
 from tertulia.llms.base import LLMEvent, Prompt, TextDelta
 from tertulia.llms.limited import Limited

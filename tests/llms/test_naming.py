@@ -8,6 +8,7 @@ from tertulia.errors import UnknownModel
 from tertulia.llms import LLMS, LLMOptions
 from tertulia.llms.base import Finished
 from tertulia.llms.naming import bare_llm, open_llm, split_name
+from tertulia.llms.options import ModelName
 from tertulia.testing.fake_openai import FakeOpenAI
 from tertulia.testing.llm_contract import a_prompt, heard
 
@@ -21,27 +22,27 @@ from tertulia.testing.llm_contract import a_prompt, heard
     ],
 )
 def test_name_is_provider_and_model(name: str, parts: tuple[str, str]) -> None:
-    assert split_name(name) == parts
+    assert split_name(name) == ModelName(*parts)
 
 
 @pytest.mark.parametrize("name", ["", "gpt-5-mini", "nobody:gpt", ":gpt", "LOCAL"])
 def test_unknown_provider_is_told_which_there_are(name: str) -> None:
-    with pytest.raises(UnknownModel, match="local, openai-chat, scripted"):
+    with pytest.raises(UnknownModel, match=f"the providers are: {', '.join(sorted(LLMS))}$"):
         open_llm(name)
 
 
-@pytest.mark.parametrize("name", ["local:gpt", "openai-chat", "scripted:"])
+@pytest.mark.parametrize("name", ["local:gpt", "openai-chat", "openai-completions:", "scripted:"])
 def test_name_that_no_model_of_the_provider_has_is_unknown(name: str) -> None:
     with pytest.raises(UnknownModel):
         open_llm(name)
 
 
-@pytest.mark.parametrize("name", ["local", "openai-chat:gpt-x", "scripted:echo"])
+@pytest.mark.parametrize("name", ["local", "openai-chat:gpt-x", "openai-completions:base", "scripted:echo"])
 def test_model_goes_by_the_name_that_it_was_opened_with(name: str, tmp_path: Path) -> None:
     options = LLMOptions(runtime_dir=tmp_path)
 
     assert open_llm(name, options=options).name == name
-    assert isinstance(bare_llm(name, options=options), LLMS.get(split_name(name)[0]))
+    assert isinstance(bare_llm(name, options=options), LLMS.get(split_name(name).provider))
 
 
 async def test_opened_model_is_asked_again_when_it_fails() -> None:

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from tertulia.definitions import ModelSettings
+from tertulia.agent_settings import ModelSettings
 from tertulia.errors import (
+    AnswerGone,
     ContextTooLong,
     ModelBusy,
     ModelError,
@@ -20,11 +21,12 @@ from tertulia.errors import (
     ModelUnreachable,
     UnknownModel,
 )
-from tertulia.llms.base import Finished, Prompt, Shown, TextDelta
+from tertulia.llms.base import Finished, Prompt, ReasoningDelta, Shown, TextDelta
 from tertulia.llms.openai_chat import OpenAIChat
-from tertulia.llms.options import LLMOptions
+from tertulia.llms.options import LLMOptions, ModelName
+from tertulia.parts import Reasoning, ToolCall
 from tertulia.testing.fake_openai import FakeOpenAI
-from tertulia.testing.llm_contract import a_prompt, heard
+from tertulia.testing.llm_contract import a_prompt, a_question, finished, heard, with_results
 
 
 @pytest.fixture
@@ -38,12 +40,6 @@ async def chat(fake: FakeOpenAI) -> AsyncIterator[OpenAIChat]:
     client = OpenAIChat("gpt-x", base_url=fake.base_url, api_key="sk-secret")
     yield client
     await client.close()
-
-
-async def finished(chat: OpenAIChat, prompt: Prompt) -> Finished:
-    whole = (await heard(chat, prompt))[-1]
-    assert isinstance(whole, Finished)
-    return whole
 
 
 @pytest.mark.parametrize(
@@ -249,13 +245,13 @@ async def test_key_that_no_header_can_carry_is_refused(fake: FakeOpenAI) -> None
 
 def test_model_must_have_a_name() -> None:
     with pytest.raises(UnknownModel):
-        OpenAIChat.build("", LLMOptions())
+        OpenAIChat.build(ModelName("openai-chat", ""), LLMOptions())
 
 
 async def test_provider_s_own_variables_are_read(fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", fake.base_url + "/")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-from-outside")
-    chat = OpenAIChat.build("gpt-x", LLMOptions())
+    chat = OpenAIChat.build(ModelName("openai-chat", "gpt-x"), LLMOptions())
 
     assert (await finished(chat, a_prompt())).model == "fake-1"
     assert chat.name == "openai-chat:gpt-x"
@@ -319,3 +315,61 @@ async def test_function_in_a_script_sees_the_request(fake: FakeOpenAI, chat: Ope
     fake.script([answer])
 
     assert (await finished(chat, a_prompt())).text == f"gpt-x{say}"
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_tools_are_offered_called_and_answered(fake: FakeOpenAI, chat: OpenAIChat, size: int) -> None:
+    calls = (
+        ToolCall(id="call_a", name="weather", arguments='{"city": "Zürich \\ud83d\\ude00"}'),
+        ToolCall(id="call_b", name="clock", arguments="{}"),
+    )
+    fake.chunk_chars = size
+    fake.script([list(calls), "It rains."])
+
+    asked = await finished(chat, a_question())
+    told = await finished(chat, with_results(a_question(), asked.calls))
+
+    assert asked.calls == calls
+    assert told.text == "It rains."
+    first, second = (request["messages"] for request in fake.requests)
+    assert isinstance(first, list)
+    assert isinstance(second, list)
+    assert second[:1] == first
+    assert [message["role"] for message in second] == ["user", "assistant", "tool", "tool"]
+    assert [tool["function"]["name"] for tool in fake.requests[0]["tools"]] == ["weather", "clock"]
+
+
+async def test_thoughts_come_before_words(fake: FakeOpenAI, chat: OpenAIChat) -> None:
+    fake.script([Finished(text="So.", model="m", reasoning=(Reasoning(text="Hm."),))])
+
+    *told, whole = await heard(chat, a_prompt())
+
+    assert isinstance(whole, Finished)
+    assert isinstance(told[0], ReasoningDelta)
+    assert (whole.text, whole.reasoning) == ("So.", (Reasoning(text="Hm."),))
+    assert whole.usage.output_tokens >= whole.usage.reasoning_tokens
+
+
+async def test_answer_that_was_kept_cannot_be_followed(fake: FakeOpenAI, chat: OpenAIChat) -> None:
+    with pytest.raises(AnswerGone):
+        await heard(chat, replace(a_prompt(), follows="resp_1"))
+
+    assert fake.calls == 0
+
+
+async def test_call_that_was_cut_is_made_anew(fake: FakeOpenAI, chat: OpenAIChat) -> None:
+    await finished(chat, replace(a_prompt(), resumes="resp_1"))
+
+    assert fake.calls == 1
+
+
+async def test_models_of_a_server_are_listed(fake: FakeOpenAI) -> None:
+    assert "fake-1" in await OpenAIChat.list_models("openai-chat", LLMOptions(base_url=fake.base_url))
+
+
+async def test_models_are_not_listed_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+
+    with pytest.raises(ModelRefused, match="OPENAI_API_KEY"):
+        await OpenAIChat.list_models("openai-chat", LLMOptions())

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
+from tertulia.agent_settings import ModelSettings
 from tertulia.errors import (
     ContextTooLong,
     ModelBusy,
@@ -140,6 +141,17 @@ async def test_wait_beyond_the_budget_is_not_waited() -> None:
         await heard(llm, a_prompt())
 
     assert raised.value.retry_after == 61
+    assert (clock.pauses, len(inner.prompts)) == ([], 1)
+
+
+async def test_timeout_of_the_prompt_is_a_budget_too() -> None:
+    clock = Clock()
+    llm, inner = retrying([ModelBusy(retry_after=30), "Hello"], clock)
+    prompt = Prompt(messages=a_prompt().messages, settings=ModelSettings(timeout=20))
+
+    with pytest.raises(ModelBusy):
+        await heard(llm, prompt)
+
     assert (clock.pauses, len(inner.prompts)) == ([], 1)
 
 

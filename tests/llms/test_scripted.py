@@ -1,12 +1,20 @@
 """The model that says what it was told to."""
 
+from dataclasses import replace
+
 import pytest
 
+from tertulia.agent_settings import ModelSettings
 from tertulia.errors import ModelBusy, ModelRefused, UnknownModel
-from tertulia.llms.base import Finished, LLMEvent, Prompt, Shown, TextDelta
-from tertulia.llms.options import LLMOptions
+from tertulia.llms.base import Begun, Finished, LLMEvent, Prompt, ReasoningDelta, Shown, TextDelta
+from tertulia.llms.options import LLMOptions, ModelName
 from tertulia.llms.scripted import ScriptedLLM
+from tertulia.parts import Reasoning, ToolCall, ToolResult
 from tertulia.testing.llm_contract import a_prompt, heard
+from tertulia.usage import Usage
+
+WEATHER = ToolCall(id="c1", name="weather", arguments='{"city":"Ulm"}')
+CLOCK = ToolCall(id="c2", name="clock", arguments="{}")
 
 
 def text_of(events: list[LLMEvent]) -> str:
@@ -60,8 +68,8 @@ async def test_text_comes_out_clean() -> None:
 
 
 async def test_models_by_name_echo_or_say_a_text() -> None:
-    echo = ScriptedLLM.build("echo", LLMOptions())
-    fixed = ScriptedLLM.build("text=Hello: you", LLMOptions())
+    echo = ScriptedLLM.build(ModelName("scripted", "echo"), LLMOptions())
+    fixed = ScriptedLLM.build(ModelName("scripted", "text=Hello: you"), LLMOptions())
 
     assert text_of(await heard(echo, a_prompt("What?"))) == "What?"
     assert text_of(await heard(fixed, a_prompt())) == "Hello: you"
@@ -71,4 +79,72 @@ async def test_models_by_name_echo_or_say_a_text() -> None:
 @pytest.mark.parametrize("model", ["", "shout", "text"])
 def test_other_names_are_unknown(model: str) -> None:
     with pytest.raises(UnknownModel, match="scripted:echo"):
-        ScriptedLLM.build(model, LLMOptions())
+        ScriptedLLM.build(ModelName("scripted", model), LLMOptions())
+
+
+@pytest.mark.parametrize(("entry", "calls"), [(WEATHER, (WEATHER,)), ([WEATHER, CLOCK], (WEATHER, CLOCK))])
+async def test_calls_of_tools_come_with_no_text(entry: object, calls: tuple[ToolCall, ...]) -> None:
+    [whole] = await heard(ScriptedLLM([entry]), a_prompt())  # type: ignore[list-item]  # both are replies
+
+    assert isinstance(whole, Finished)
+    assert (whole.text, whole.calls, whole.finish_reason) == ("", calls, "tool_calls")
+    assert whole.usage.output_tokens > 0
+
+
+async def test_list_that_is_not_all_calls_is_a_value() -> None:
+    assert [text_of(await heard(ScriptedLLM([each]), a_prompt())) for each in ([], ["a", 1])] == [
+        "[]",
+        '["a",1]',
+    ]
+
+
+async def test_whole_answer_is_said_as_it_was_written() -> None:
+    written = Finished(
+        text="So.",
+        model="m-1",
+        finish_reason="length",
+        usage=Usage(input_tokens=7, model_calls=1),
+        reasoning=(Reasoning(text="Hm."),),
+        external_id="resp_1",
+    )
+
+    openly = await heard(ScriptedLLM([written]), a_prompt())
+    behind = await heard(ScriptedLLM([written]), replace(a_prompt(), settings=ModelSettings(background=True)))
+
+    assert openly == [ReasoningDelta("Hm."), TextDelta("So."), written]
+    assert behind == [Begun("resp_1"), *openly]
+
+
+async def test_it_keeps_calls_and_results_and_the_whole_prompt() -> None:
+    llm = ScriptedLLM(["fine"])
+    result = ToolResult(call_id="c1", name="weather", text="rain")
+    prompt = Prompt(
+        messages=(
+            Shown(role="user", text="How is it?"),
+            Shown(role="assistant", text="", parts=(WEATHER,)),
+            Shown(role="tool", text="", parts=(result,)),
+        )
+    )
+
+    await heard(llm, prompt)
+
+    assert llm.asked == [prompt]
+    assert llm.prompts == [
+        [
+            {"role": "user", "content": "How is it?"},
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [{"id": "c1", "name": "weather", "arguments": '{"city":"Ulm"}'}],
+            },
+            {"role": "tool", "content": "rain", "tool_call_id": "c1"},
+        ]
+    ]
+
+
+async def test_it_keeps_what_it_was_told_to_stop() -> None:
+    llm = ScriptedLLM([])
+
+    await llm.abandon("resp_1")
+
+    assert llm.abandoned == ["resp_1"]

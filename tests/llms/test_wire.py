@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -19,13 +20,15 @@ from tertulia.errors import (
     ModelTimeout,
     ModelUnreachable,
 )
-from tertulia.llms.base import Finished, Prompt, Shown
-from tertulia.llms.wire import sse
+from tertulia.ids import is_id
+from tertulia.llms.base import Finished, Prompt, ReasoningDelta, Shown, TextDelta
+from tertulia.llms.wire import speech, sse
 from tertulia.llms.wire.answer import Answer
 from tertulia.llms.wire.body import WIRE, Dialect, encode, wire_name
 from tertulia.llms.wire.failures import failure_of, failure_within, retry_after
 from tertulia.llms.wire.sse import CleanText, EventLines, decode
 from tertulia.messages import clean_text
+from tertulia.parts import Reasoning
 
 ANY_TEXT = st.text(st.characters(codec=None) | st.sampled_from("\x00\ud83d\ude00"))
 
@@ -41,6 +44,18 @@ def heard(chunks: list[bytes]) -> Finished:
         answer.feed(chunk)
     answer.end()
     return answer.finished()
+
+
+def outcome(chunks: list[bytes]) -> Finished | str:
+    """Return an answer without the ids that were made up for its calls, or why it is none."""
+    try:
+        whole = heard(chunks)
+    except ModelError as error:
+        return repr(error)
+    assert all(call.id for call in whole.calls)
+    assert len({call.id for call in whole.calls}) == len(whole.calls)
+    calls = tuple(replace(call, id="" if is_id(call.id, prefix="call") else call.id) for call in whole.calls)
+    return replace(whole, calls=calls)
 
 
 def event(delta: object, *, reason: str | None = None, **more: object) -> bytes:
@@ -98,6 +113,125 @@ def test_answer_is_all_that_was_said(pieces: list[str], places: list[int], end: 
     assert (whole.finish_reason, whole.model) == ("length", "m-1")
 
 
+PIECES = st.fixed_dictionaries(
+    {},
+    optional={
+        "index": st.integers(0, 2),
+        "id": st.none() | st.sampled_from(["", "a", "b"]),
+        "function": st.fixed_dictionaries(
+            {},
+            optional={
+                "name": st.none() | st.sampled_from(["", "clock", "weather"]),
+                "arguments": st.none() | st.sampled_from(["", "{", "}", "{}", '"a":1']) | ANY_TEXT,
+            },
+        ),
+    },
+)
+DELTAS = st.fixed_dictionaries(
+    {},
+    optional={
+        "content": st.none() | ANY_TEXT | st.sampled_from(["<think>", "Hm.", "</think>"]),
+        "reasoning_content": st.none() | ANY_TEXT,
+        "reasoning": st.none() | ANY_TEXT,
+        "tool_calls": st.none() | st.lists(PIECES, max_size=3),
+        "function_call": st.none(),
+    },
+)
+
+
+@given(deltas=st.lists(DELTAS), places=st.lists(st.integers(0, 10_000)))
+def test_answer_does_not_depend_on_where_bytes_are_cut(
+    deltas: list[dict[str, object]], places: list[int]
+) -> None:
+    # A first call with a name, so that all that follows is an answer.
+    first = {"tool_calls": [{"index": 0, "id": "first", "function": {"name": "clock", "arguments": "{}"}}]}
+    events = [*map(event, [first, *deltas]), event({}, reason="stop"), b"data: [DONE]"]
+    stream = b"\n\n".join(events)
+
+    whole = outcome([stream])
+
+    assert outcome(cut(stream, places)) == whole
+    assert isinstance(whole, str) or whole.finish_reason == "tool_calls"
+
+
+def test_thoughts_are_told_apart_from_words() -> None:
+    answer = Answer("asked-for")
+
+    told = answer.feed(event({"reasoning_content": "Hm.", "content": None}) + b"\n")
+    told += answer.feed(event({"role": "assistant", "content": "So.", "reasoning": "!"}) + b"\n")
+    told += answer.feed(event({"content": ""}, reason="stop") + b"\n")
+    told += answer.end()
+
+    whole = answer.finished()
+    assert told == [ReasoningDelta("Hm."), ReasoningDelta("!"), TextDelta("So.")]
+    assert (whole.text, whole.reasoning) == ("So.", (Reasoning(text="Hm.!"),))
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"), [("stop", "tool_calls"), (None, "tool_calls"), ("length", "length")]
+)
+def test_answer_that_only_calls_is_one(told: str | None, reason: str) -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "clock", "arguments": "{}"}}
+
+    whole = heard([event({"content": None, "tool_calls": [call]}, reason=told) + b"\ndata: [DONE]\n"])
+
+    assert (whole.text, len(whole.calls), whole.finish_reason) == ("", 1, reason)
+
+
+def test_text_that_comes_with_calls_is_not_taken_for_all() -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "clock", "arguments": "{}"}}
+
+    whole = heard([event({"content": "Wait.", "tool_calls": [call]}) + b"\n", event({}, reason="tool_calls")])
+
+    assert (whole.text, len(whole.calls)) == ("Wait.", 1)
+
+
+def test_calls_beyond_all_measure_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speech, "MAX_ANSWER", 100)
+    piece = {"index": 0, "id": "a", "function": {"name": "clock", "arguments": "x" * 30}}
+
+    with pytest.raises(ModelMalformed, match="too long"):
+        heard([event({"tool_calls": [piece]}) + b"\n"] * 4)
+
+
+@pytest.mark.parametrize(
+    ("told", "said", "thought"),
+    [
+        ({"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 7}}, 9, 7),
+        (
+            {
+                "completion_tokens": 2,
+                "completion_tokens_details": {"reasoning_tokens": 7},
+                "total_tokens": 14,
+            },
+            9,
+            7,
+        ),
+        ({"completion_tokens": 2, "completion_tokens_details": None, "total_tokens": 7}, 2, 0),
+    ],
+)
+def test_thinking_is_part_of_what_was_said(told: dict[str, object], said: int, thought: int) -> None:
+    usage = {"prompt_tokens": 5, **told}
+
+    whole = heard([event({"content": "So."}, reason="stop", usage=usage)])
+
+    assert (whole.usage.input_tokens, whole.usage.output_tokens, whole.usage.reasoning_tokens) == (
+        5,
+        said,
+        thought,
+    )
+
+
+def test_plain_answer_may_call_and_think() -> None:
+    calls = [{"id": "a", "function": {"name": "clock", "arguments": ""}}] * 2
+    message = {"content": None, "tool_calls": calls, "reasoning": "Hm."}
+
+    whole = heard([json.dumps({"choices": [{"message": message, "finish_reason": "tool_calls"}]}).encode()])
+
+    assert [call.name for call in whole.calls] == ["clock", "clock"]
+    assert whole.reasoning == (Reasoning(text="Hm."),)
+
+
 @given(text=ANY_TEXT, places=st.lists(st.integers(0, 1000)))
 def test_plain_answer_is_understood(text: str, places: list[int]) -> None:
     choice = {"message": {"content": text}, "finish_reason": "stop"}
@@ -117,14 +251,23 @@ def test_junk_raises_nothing_but_our_errors(junk: bytes) -> None:
             heard([stream])
 
 
+KEYS = [
+    *(
+        "choices",
+        "delta",
+        "content",
+        "finish_reason",
+        "usage",
+        "error",
+        "code",
+        "tool_calls",
+        "function_call",
+    ),
+    *("function", "index", "id", "name", "arguments", "reasoning", "reasoning_content", "type", "thinking"),
+]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: (
-        st.lists(inner)
-        | st.dictionaries(
-            st.sampled_from(["choices", "delta", "content", "finish_reason", "usage", "error", "code"]), inner
-        )
-    ),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS), inner),
 )
 
 
@@ -155,6 +298,18 @@ def test_unknown_reason_is_called_unknown() -> None:
 def test_declining_is_a_refusal() -> None:
     with pytest.raises(ModelRefused):
         heard([event({"refusal": "I will not"}) + b"\n", event({}, reason="stop")])
+
+
+def test_words_beside_a_refusal_are_an_answer() -> None:
+    assert heard([event({"refusal": "I will not", "content": "Or so."}, reason="stop")]).text == "Or so."
+
+
+def test_content_in_parts_is_heard() -> None:
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+
+    whole = heard([event({"content": [thinking, {"type": "text", "text": "So."}]}, reason="stop")])
+
+    assert (whole.text, whole.reasoning) == ("So.", (Reasoning(text="Hm."),))
 
 
 def test_nesting_without_end_is_malformed() -> None:
@@ -203,6 +358,7 @@ def failure(status: int, error: dict[str, object]) -> ModelError:
         (503, {"type": "server_error"}, ModelBusy),
         (529, {"type": "overloaded_error"}, ModelBusy),
         (500, {"type": "server_error"}, ModelUnreachable),
+        (500, {"type": "server_error", "message": "image input is not supported"}, ModelRefused),
         (502, {}, ModelUnreachable),
     ],
 )

@@ -9,53 +9,12 @@ from typing_extensions import override
 from tertulia.conversations import Conversation
 from tertulia.errors import ContextTooLong
 from tertulia.llms.base import Shown
-from tertulia.memory.history import Log, LogHistory, tokens_of
-from tertulia.messages import Flag, Message, text_content
+from tertulia.memory.history import Log, LogHistory
+from tertulia.memory.tokens import tokens_of
+from tertulia.messages import Flag, Message
+from tertulia.parts import text_content
 from tertulia.stores.in_memory import InMemoryStore
-
-
-class ALog(Log):
-    """A conversation that only remembers what is said, and counts how often it is read."""
-
-    def __init__(self) -> None:
-        self.messages_said: list[Message] = []
-        self.reads = 0
-        self.gaps = 0
-        self.version = 1
-
-    def say(self, text: str, *, role: str = "user", flags: Flag = Flag.NONE) -> Message:
-        message = Message(
-            id=f"msg_{len(self.messages_said)}",
-            role="user" if role == "user" else "assistant",
-            content=text_content(text),
-            number=len(self.messages_said) + 1,
-            flags=flags,
-        )
-        self.messages_said.append(message)
-        return message
-
-    @property
-    def row(self) -> Conversation:
-        return Conversation(
-            tenant=0,
-            id="conv",
-            agent_id="agent",
-            head=len(self.messages_said),
-            tokens=sum(tokens_of(m.text) for m in self.messages_said),
-            version=self.version,
-        )
-
-    @override
-    async def recent(self, tenant: int, conversation_id: str, *, upto: int, limit: int) -> list[Message]:
-        self.reads += 1
-        return self.messages_said[:upto][::-1][:limit]
-
-    @override
-    async def messages(
-        self, tenant: int, conversation_id: str, *, after: int = 0, limit: int = 100
-    ) -> list[Message]:
-        self.gaps += 1
-        return self.messages_said[after : after + limit]
+from tests.memory.log import ALog
 
 
 def _texts(shown: Sequence[Shown]) -> list[str]:
@@ -216,7 +175,7 @@ async def test_kept_and_reread_histories_are_the_same(
         assert list(kept) == list(fresh)
         assert kept[0].role == "user"
         assert kept[-1].text == log.messages_said[-1].text
-        assert sum(tokens_of(message.text) for message in kept) <= budget
+        assert sum(tokens_of(text_content(message.text)) for message in kept) <= budget
         assert _texts(kept) == [m.text for m in log.messages_said][-len(kept) :]
 
 

@@ -27,6 +27,7 @@ from tests.properties.wishes import (
     places,
     plain_requests,
     present,
+    reasons,
     requests,
     stops,
     texts,
@@ -88,6 +89,14 @@ class Asking(Agreeing):
         if made is not None:
             self.look_at_conversation(made.id)
 
+    @rule(place=places, reason=reasons)
+    def close_or_open(self, place: int, reason: str | None) -> None:
+        conversation_id = self.place(self.conversations, place)
+
+        self.both(lambda s: s.conversations.set_closed(self.tenant, conversation_id, reason))
+
+        self.look_at_conversation(conversation_id)
+
     def branch(self, fork: Fork) -> Branch:
         source = self.place(self.conversations, fork.place)
         known = None if fork.again is None else self.place(self.conversations, fork.again)
@@ -148,7 +157,7 @@ class Asking(Agreeing):
             agent_id = self.place(self.agents, request.place)
             new = NewConversation(id=new_id(CONVERSATION), agent_id=agent_id, alias=request.alias)
             submission = replace(submission, conversation=new)
-        return replace(submission, tenant=self.tenant)
+        return replace(submission, tenant=self.tenant, reopens=request.reopens)
 
     @precondition(lambda self: self.runs)
     @rule(place=places, wanted=present, key=keys)

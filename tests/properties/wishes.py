@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
-from tertulia.conversations import Commit, Frame, Multitask, Once, Stop, Usage
+from tertulia.conversations import Commit, Frame, Multitask, Once, Stop
 from tertulia.messages import Flag
 from tertulia.testing.builders import (
     CANCELLED,
@@ -22,6 +22,7 @@ from tertulia.testing.builders import (
     a_wait,
     an_answer,
 )
+from tertulia.usage import Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class Request:
     key: str | None
     multitask: Multitask = "enqueue"
     expected_head: int | None = None
+    reopens: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,7 @@ requests = st.builds(
     key=keys,
     multitask=st.sampled_from(["enqueue", "enqueue", "enqueue", "reject", "interrupt", "rollback"]),
     expected_head=st.sampled_from([None] * 6 + [0, 1, 2]),
+    reopens=st.sampled_from([False, False, True]),
 )
 plain_requests = st.builds(
     Request,
@@ -85,6 +88,7 @@ plain_requests = st.builds(
     text=st.sampled_from(["x", "y"]),
     key=st.sampled_from([None, "k"]),
     multitask=st.sampled_from(["enqueue", "enqueue", "interrupt", "rollback"]),
+    reopens=st.sampled_from([False, False, True]),
 )
 forks = st.builds(
     Fork,
@@ -97,6 +101,8 @@ forks = st.builds(
     or_append=st.booleans(),
 )
 stops = st.sampled_from([stop for stop in Stop if stop])
+reasons = st.sampled_from([None, "done", "over"])
+"""For which a conversation is closed; ``None`` opens it."""
 flags = st.sampled_from([Flag.WITHDRAWN, Flag.DELETED])
 numbers = st.lists(st.integers(0, 9), max_size=3)
 steps = st.builds(
@@ -121,7 +127,14 @@ commits = st.builds(
     steps=st.lists(steps, max_size=2).map(tuple),
     messages=st.integers(0, 2).map(lambda n: tuple(an_answer(f"answer {i}") for i in range(n))),
     state=st.sampled_from([None, '{"turn":1}', '{"turn":2}']),
-    usage=st.none() | st.builds(Usage, input_tokens=st.integers(0, 9), model_calls=st.integers(0, 2)),
+    closes=st.sampled_from([None] * 6 + ["said so"]),
+    usage=st.none()
+    | st.builds(
+        Usage,
+        input_tokens=st.integers(0, 9),
+        model_calls=st.integers(0, 2),
+        cost=st.sampled_from([0.0, 0.25]),
+    ),
     jobs=st.integers(0, 1).map(lambda n: tuple(a_job() for _ in range(n))),
     frames=st.lists(frames, max_size=2).map(tuple),
     ending=st.sampled_from([None, COMPLETED, COMPLETED, FAILED, FAILED, CANCELLED]),

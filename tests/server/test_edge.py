@@ -53,14 +53,21 @@ def test_every_error_has_its_status_and_its_words(kind: type[errors.TertuliaErro
     ("error", "status", "on_tutorial"),
     [
         (errors.UnknownModel(), 422, 422),
+        (errors.UnknownTool(), 422, 422),
+        (errors.AddressRefused(), 422, 422),
         (errors.NotFound(), 404, 404),
         (errors.ConversationMovedOn(), 409, 409),
+        (errors.ConversationClosed(), 409, 409),
         (errors.HeadMoved(), 412, 412),
         (errors.IdempotencyMismatch(), 422, 422),
         (errors.ModelBusy(), 503, 502),
         (errors.ModelTimeout(), 504, 504),
         (errors.ModelRefused(), 502, 502),
         (errors.ContextTooLong(), 422, 422),
+        (errors.AnswerGone(), 502, 502),
+        (errors.ToolError(), 502, 502),
+        (errors.ToolUnavailable(), 502, 502),
+        (errors.BudgetExceeded(), 429, 429),
         (errors.ShapeMismatch(), 502, 502),
         (errors.StoreBusy(), 503, 503),
         (errors.StoreUnavailable(), 503, 503),
@@ -109,6 +116,14 @@ def test_who_was_accepted_with_a_key_may_ask_again() -> None:
     )
 
 
+@pytest.mark.parametrize("error", [errors.BudgetExceeded(), errors.BudgetExceeded().in_run("run_1")])
+def test_who_has_used_up_what_is_allowed_is_not_to_ask_again_by_itself(error: errors.TertuliaError) -> None:
+    response = respond(error, key="k")
+
+    assert response.headers["x-should-retry"] == "false"
+    assert "retry-after" not in response.headers
+
+
 def test_who_may_have_been_accepted_is_not_to_ask_again_by_itself() -> None:
     plain, keyed = respond(errors.OutcomeUnknown()), respond(errors.OutcomeUnknown(), key="k")
 
@@ -123,6 +138,12 @@ def test_who_may_have_been_accepted_is_not_to_ask_again_by_itself() -> None:
     ("error", "told"),
     [
         (errors.ConversationMovedOn(), "new Idempotency-Key"),
+        (errors.ConversationClosed(), "POST /v1/conversations/{id}/reopen"),
+        (
+            errors.ConversationClosed().in_run("run_1"),
+            "{id}/reopen opens it again; then POST /v1/runs/run_1/retry",
+        ),
+        (errors.BudgetExceeded().in_run("run_1"), "POST /v1/runs/run_1/retry"),
         (errors.IdempotencyMismatch(), "new key"),
         (errors.ContextTooLong("send less").in_run("run_1"), "The message is kept"),
         (errors.StoreBusy().in_run("run_1"), "will be answered"),

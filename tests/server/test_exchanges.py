@@ -8,23 +8,32 @@ from fastapi import Request
 from hypothesis import given
 from hypothesis.strategies import booleans, integers, lists
 
-from tertulia.conversations import DEFAULT_TENANT
-from tertulia.messages import Flag, Message, Role, text_content
+from tertulia.conversations import DEFAULT_TENANT, Commit
+from tertulia.messages import Flag, Message, Role
+from tertulia.parts import ToolCall, text_content
 from tertulia.server.exchanges import pair, turn_page, with_pending
 from tertulia.server.lists import Page, answer
 from tertulia.stores.in_memory import InMemoryStore
 from tertulia.testing.builders import (
+    COMPLETED,
     a_claimed_run,
     a_conversation,
     a_failed_run,
     a_queued_run,
     a_submission,
+    an_answer,
     an_exchange,
 )
 
 
-def a_message(number: int, role: Role, text: str, *, flags: Flag = Flag.NONE) -> Message:
-    return Message(id=f"m{number}{text}", role=role, content=text_content(text), number=number, flags=flags)
+def a_message(
+    number: int, role: Role, text: str, *, flags: Flag = Flag.NONE, turn: int = 1, calls: bool = False
+) -> Message:
+    said = text_content(text) if text or not calls else ()
+    call = (ToolCall(id="c1", name="add", arguments="{}"),) if calls else ()
+    return Message(
+        id=f"m{number}{text}", role=role, content=(*said, *call), number=number, flags=flags, turn=turn
+    )
 
 
 async def followed(*, answered: list[bool], pending: int, limit: int) -> list[list[str]]:
@@ -104,16 +113,60 @@ def test_what_follows_a_message_answers_it() -> None:
         a_message(3, "user", "failed"),
         a_message(4, "user", "asked"),
         a_message(5, "assistant", "one"),
-        a_message(6, "tool", "called"),
-        a_message(7, "assistant", "two"),
+        a_message(6, "assistant", "two", turn=2),
     ]
 
     pairs = pair(log)
 
     assert [(one.asked.text, one.answer, one.last_number) for one in pairs] == [
         ("failed", None, 3),
-        ("asked", "one\n\ntwo", 7),
+        ("asked", "one\n\ntwo", 6),
     ]
+
+
+def test_of_a_turn_that_used_tools_its_last_words_are_the_answer() -> None:
+    log = [
+        a_message(1, "user", "used tools"),
+        a_message(2, "assistant", "I look.", calls=True),
+        a_message(3, "tool", "result"),
+        a_message(4, "assistant", "", calls=True),
+        a_message(5, "tool", "result"),
+        a_message(6, "assistant", "Forty."),
+        a_message(7, "user", "failed on the way"),
+        a_message(8, "assistant", "", calls=True),
+        a_message(9, "tool", "result"),
+        a_message(10, "user", "said nothing"),
+        a_message(11, "assistant", ""),
+    ]
+
+    pairs = pair(log)
+
+    assert [(one.asked.text, one.answer, one.last_number) for one in pairs] == [
+        ("used tools", "Forty.", 6),
+        ("failed on the way", None, 9),
+        ("said nothing", "", 11),
+    ]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 9])
+async def test_answers_that_used_many_tools_are_told_whole(limit: int) -> None:
+    store = InMemoryStore()
+    conversation = await a_conversation(store)
+    for number in range(3):
+        claim = await a_claimed_run(store, a_submission(conversation, str(number)))
+        used = tuple(an_answer("", turn=1) for _ in range(40))
+        ended = Commit(messages=(*used, an_answer(f"answer {number}", turn=1)), ending=COMPLETED)
+        await store.runs.commit(claim.lease, ended, None)
+
+    told: list[tuple[str, str | None]] = []
+    after: int | None = 0
+    while after is not None:
+        found, after = await turn_page(
+            store.conversations, DEFAULT_TENANT, conversation.id, after=after, limit=limit
+        )
+        told += [(exchange.asked.text, exchange.answer) for exchange in found]
+
+    assert told == [(str(number), f"answer {number}") for number in range(3)]
 
 
 def test_what_was_withdrawn_or_deleted_is_not_told() -> None:

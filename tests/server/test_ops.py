@@ -11,8 +11,8 @@ import httpx2
 import pytest
 
 import tertulia.server
+from tertulia.agent_settings import ModelSettings
 from tertulia.app import App
-from tertulia.definitions import ModelSettings
 from tertulia.server.factory import create_app
 from tertulia.settings import Settings
 from tertulia.stores import Health
@@ -113,6 +113,7 @@ async def test_the_interface_is_described_as_it_is(service: httpx2.AsyncClient) 
         ("/agents/get-conversations", "get"),
         ("/agents/get-messages", "get"),
         ("/agents/chat-agent", "post"),
+        ("/agents/summarize-conversation", "post"),
         ("/v1/runs", "get"),
         ("/v1/runs", "post"),
         ("/v1/runs/{run_id}", "get"),
@@ -126,6 +127,8 @@ async def test_the_interface_is_described_as_it_is(service: httpx2.AsyncClient) 
         ("/v1/conversations/{conversation_id}/messages/{number}", "delete"),
         ("/v1/conversations/{conversation_id}/fork", "post"),
         ("/v1/conversations/{conversation_id}/withdraw", "post"),
+        ("/v1/conversations/{conversation_id}/close", "post"),
+        ("/v1/conversations/{conversation_id}/reopen", "post"),
         ("/v1/jobs", "get"),
         ("/v1/jobs/{job_id}", "get"),
         ("/v1/jobs/{job_id}/retry", "post"),

@@ -446,6 +446,7 @@ async def test_a_run_that_waits_is_found_with_what_can_be_decided(
         "kind": "unknown_outcome",
         "path": "turn/1/tool/mail",
         "message": "Was the mail sent?",
+        "subject": None,
         "until": run["wait"]["until"],
         "verdicts": ["retry", "done", "fail"],
     }

@@ -13,17 +13,21 @@ from tertulia.errors import Stopping, StoreUnavailable, TertuliaError
 from tertulia.events import (
     Event,
     Numbered,
+    ReasoningDelta,
     RunFinished,
     RunStarted,
     RunWaiting,
     StepRestarted,
     TextDelta,
+    ToolCalled,
+    ToolFinished,
     TurnFinished,
     TurnStarted,
 )
 from tertulia.server.event_rows import told_as
 from tertulia.server.sse import Cadence, EventStream
 from tertulia.testing import builders
+from tertulia.usage import Usage
 from tests.server.doing import Told, told, until
 
 RUN, CONVERSATION = "run_1", "conv_1"
@@ -219,6 +223,9 @@ def every() -> Iterator[Event]:
     yield RunStarted(run_id=RUN, conversation_id=CONVERSATION, input_number=1, epoch=1)
     yield TurnStarted(turn=1, author="Chef", reason="asked")
     yield StepRestarted(path="turn/1/model/1")
+    yield ReasoningDelta(text="Five guests.", author="Chef")
+    yield ToolCalled(turn=1, author="Chef", call_id="c1", name="add", arguments='{"a":1}')
+    yield ToolFinished(turn=1, author="Chef", call_id="c1", name="add", text="2")
     yield a_delta()
     yield TurnFinished(turn=1, message=builders.an_answer("Paella."))
     yield RunWaiting(run_id=RUN, conversation_id=CONVERSATION, wait=WAIT)
@@ -244,6 +251,26 @@ def test_a_run_that_waits_tells_what_can_be_decided() -> None:
 
     assert one.data["wait"]["verdicts"] == ["approve", "deny"]
     assert one.data["wait"]["message"] == "May it be sent?"
+
+
+def test_the_use_of_a_tool_is_told_with_what_it_was_given_and_what_came_of_it() -> None:
+    called = ToolCalled(turn=1, author="Chef", call_id="c1", name="add", arguments='{"a":1}')
+    result = ToolFinished(turn=1, author="Chef", call_id="c1", name="add", text="no number", is_error=True)
+
+    first, second = (told(told_as(Numbered(3, event)).decode())[0].data for event in (called, result))
+
+    both = {"turn": 1, "author": "Chef", "call_id": "c1", "name": "add"}
+    assert first == {"type": "tool.called", **both, "arguments": '{"a":1}'}
+    assert second == {"type": "tool.finished", **both, "text": "no number", "is_error": True}
+
+
+def test_the_end_tells_what_it_cost_and_whether_the_conversation_is_closed() -> None:
+    event = finished(usage=Usage(tool_calls=2, cost=0.1 + 0.2), closed="The goal is reached.")
+
+    [one] = told(told_as(Numbered(3, event)).decode())
+
+    assert (one.data["usage"]["tool_calls"], one.data["usage"]["cost_usd"]) == (2, 0.3)
+    assert one.data["closed"] == "The goal is reached."
 
 
 def test_a_failed_run_carries_its_problem() -> None:

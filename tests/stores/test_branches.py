@@ -12,7 +12,8 @@ from typing_extensions import override
 
 from tertulia.conversations import Conversation
 from tertulia.ids import CONVERSATION, MESSAGE, new_id, to_bytes
-from tertulia.messages import Flag, Message, encode_content, text_content
+from tertulia.messages import Flag, Message
+from tertulia.parts import encode_content, text_content
 from tertulia.stores import Store, open_store
 from tertulia.stores.sql import branching, conversations, marking
 from tertulia.stores.sql.conversations import SqlConversations

@@ -4,20 +4,23 @@ from dataclasses import replace
 import pytest
 from typing_extensions import override
 
-from tertulia.conversations import DEFAULT_TENANT, Claim, Commit, Step, Usage
+from tertulia.conversations import DEFAULT_TENANT, Claim, Commit, Step
 from tertulia.stores import Store, open_store
-from tertulia.stores.sql import committing
+from tertulia.stores.sql import accepting, committing
 from tertulia.stores.sql.statements import Connection, Params, Row, Statement
 from tertulia.stores.sql.store import SqlStore
 from tertulia.testing.builders import (
     COMPLETED,
+    a_claimant,
     a_claimed_run,
     a_conversation,
     a_finish,
     a_frame,
     a_step,
     a_submission,
+    an_exchange,
 )
+from tertulia.usage import Usage
 
 
 class Counting(Connection):
@@ -73,6 +76,30 @@ async def test_plain_answer_takes_two_statements_to_commit(sql_url: str) -> None
 
     assert run.status is COMPLETED.status
     assert count == 2
+
+
+@pytest.mark.parametrize(("is_closed", "statements"), [(False, 2), (True, 3)])
+async def test_message_for_an_open_conversation_takes_two_statements_and_one_that_opens_it_three(
+    sql_url: str, is_closed: bool, statements: int
+) -> None:
+    store = open_store(sql_url)
+    assert isinstance(store, SqlStore)
+    await store.open()
+    conversation = await a_conversation(store)
+    await an_exchange(store, conversation)
+    if is_closed:
+        await store.conversations.set_closed(DEFAULT_TENANT, conversation.id, "done")
+    asked = replace(a_submission(conversation), reopens=is_closed)
+
+    async def unit(db: Connection) -> int:
+        counting = Counting(db)
+        await accepting.accept(counting, asked, a_claimant())
+        return counting.count
+
+    count = await store.database.write(unit, tenant=DEFAULT_TENANT)
+    await store.close()
+
+    assert count == statements
 
 
 async def test_usage_of_nothing_takes_the_place_of_what_was_there(store: Store) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tertulia.conversations import RunStatus
 from tertulia.errors import InvalidInput
 from tertulia.ids import AGENT, CONVERSATION, MESSAGE, RUN, new_id, to_bytes
-from tertulia.messages import encode_content, text_content
+from tertulia.parts import encode_content, text_content
 from tertulia.stores import open_store
 from tertulia.stores.sql.migrate import HEAD, upgrade
 from tertulia.stores.sql.migrations.running import configuration

@@ -20,6 +20,7 @@ from tertulia.conversations import (
 )
 from tertulia.errors import (
     ConversationBusy,
+    ConversationClosed,
     ConversationMovedOn,
     HeadMoved,
     IdempotencyMismatch,
@@ -37,6 +38,7 @@ from tertulia.stores.rules import (
     attempt_given_back,
     can_perform,
     check_lease,
+    check_open,
     check_stop,
     decide,
     is_held,
@@ -61,6 +63,7 @@ from tertulia.testing.builders import (
 FREE = Standing(head=4)
 HELD = Standing(head=4, holder=True)
 QUEUED = Standing(head=4, queued=True)
+CLOSED = Standing(head=4, closed="The goal is reached.")
 BUSY = (HELD, QUEUED, Standing(head=4, holder=True, queued=True))
 RUN = Run(
     tenant=0,
@@ -129,8 +132,33 @@ def test_only_the_expected_head_will_do(head: int, expected: int) -> None:
         admit(Standing(head=head), multitask="enqueue", expected_head=expected)
 
 
+@pytest.mark.parametrize("reason", ["The goal is reached.", "the goal is reached", "", " . "])
+def test_closed_conversation_says_why(reason: str) -> None:
+    with pytest.raises(ConversationClosed, match="come to its end") as refused:
+        check_open(Standing(closed=reason))
+
+    assert ("goal is reached" in str(refused.value)) is bool(reason.strip(" ."))
+    check_open(Standing(closed=reason), reopens=True)
+
+
+def test_being_closed_counts_before_anything_else() -> None:
+    for standing in (CLOSED, replace(CLOSED, holder=True), replace(CLOSED, queued=True)):
+        with pytest.raises(ConversationClosed):
+            admit(standing, multitask="reject", expected_head=9)
+        with pytest.raises(HeadMoved):
+            admit(standing, multitask="reject", expected_head=9, reopens=True)
+    assert admit(CLOSED, multitask="reject", expected_head=4, reopens=True) == "claim"
+
+
+def test_failed_run_is_repeated_in_a_closed_conversation_only_to_open_it() -> None:
+    with pytest.raises(ConversationClosed):
+        repeat(RUN, CLOSED, request_hash=b"a", stored_hash=b"a")
+
+    assert repeat(RUN, CLOSED, request_hash=b"a", stored_hash=b"a", reopens=True) == "again"
+
+
 @pytest.mark.parametrize("status", [s for s in RunStatus if s is not RunStatus.FAILED])
-@pytest.mark.parametrize("standing", [FREE, *BUSY])
+@pytest.mark.parametrize("standing", [FREE, CLOSED, *BUSY])
 def test_known_key_joins_all_but_failed_runs(status: RunStatus, standing: Standing) -> None:
     earlier = replace(RUN, status=status)
 

@@ -2,26 +2,12 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
 from tertulia.testing.fake_openai import FakeOpenAI
-from tertulia.testing.faults import KINDS
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    async with FakeOpenAI() as server:
-        yield server
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 def body(text: str = "hello [[1]]", **more: object) -> dict[str, object]:
@@ -101,21 +87,6 @@ def test_unknown_faults_and_settings_are_refused() -> None:
         fake.fault("sulk")
     with pytest.raises(ValueError, match="tymes"):
         fake.fault("500", tymes=3)
-
-
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"hang"}))
-async def test_every_fault_leaves_the_server_well(
-    fake: FakeOpenAI, http: aiohttp.ClientSession, kind: str
-) -> None:
-    fake.fault(kind, times=1)
-    for stream in (True, False):
-        try:
-            async with http.post(f"{fake.base_url}/chat/completions", json=body(stream=stream)) as reply:
-                await reply.read()
-        except aiohttp.ClientError:
-            pass
-
-    assert (await asked(http, fake, body()))["choices"]
 
 
 async def test_it_is_steered_and_read_from_outside(fake: FakeOpenAI, http: aiohttp.ClientSession) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tertulia.conversations import Stop
+from tertulia.conversations import Commit, Stop
+from tertulia.parts import Reasoning, Text, ToolCall, ToolResult
 from tertulia.stores import open_store
 from tertulia.testing.builders import (
+    COMPLETED,
     a_claimant,
     a_conversation,
     a_failed_run,
@@ -17,6 +19,7 @@ from tertulia.testing.builders import (
     a_queued_run,
     a_submission,
     a_waiting_run,
+    an_answer,
     an_exchange,
 )
 from tertulia.testing.history import (
@@ -141,6 +144,31 @@ _FORKED_AGAIN = replace(
 )
 
 
+_USED = History(
+    conversations=[replace(ROW, head=5, next_run=2)],
+    messages=[
+        TALK[0],
+        replace(_answered(2, 1), text="I look.", calls=("c1", "c2")),
+        replace(_answered(3, 1), role="tool", text="", results=("c1",)),
+        replace(_answered(4, 1), role="tool", text="", results=("c2",)),
+        _answered(5, 1),
+    ],
+    runs=[_run(1, at=1, last=5)],
+)
+_CUT_OFF = replace(
+    _USED,
+    conversations=[replace(ROW, head=3, next_run=2)],
+    messages=_USED.messages[:3],
+    runs=[replace(_run(1, at=1, last=3), status="failed")],
+)
+
+
+def _with_used(place: int, **change: object) -> History:
+    messages = list(_USED.messages)
+    messages[place] = replace(messages[place], **change)  # type: ignore[arg-type]  # fields of a row
+    return replace(_USED, messages=messages)
+
+
 def with_messages(*messages: MessageRow) -> History:
     return replace(GOOD, messages=messages, conversations=[replace(ROW, head=len(messages))])
 
@@ -162,6 +190,21 @@ def test_good_history_has_no_violation() -> None:
     ],
 )
 def test_history_with_runs_that_were_stopped_or_branches_has_no_violation(history: History) -> None:
+    assert check(history, Witness(is_quiet=True)) == []
+
+
+def test_turn_that_used_tools_has_no_violation() -> None:
+    said = [Said(conversation_id="c", text="U1", answer="A1", is_acknowledged=True)]
+
+    assert check(_USED, Witness(said=said, calls={"U1": 2}, is_quiet=True)) == []
+    assert [each.rule for each in check(_USED, Witness(said=said, calls={"U1": 1}))] == ["paid"]
+    assert [each.rule for each in check(_USED, Witness(said=said, calls={"U1": 3}))] == ["paid"]
+
+
+@pytest.mark.parametrize(
+    "history", [_CUT_OFF, *[_with_used(place, is_erased=True, calls=(), results=()) for place in (1, 2)]]
+)
+def test_results_may_lack_where_a_run_was_cut_off_or_something_was_erased(history: History) -> None:
     assert check(history, Witness(is_quiet=True)) == []
 
 
@@ -275,6 +318,11 @@ _BROKEN: dict[str, tuple[History, Sequence[str]]] = {
         ),
         ["once"],
     ),
+    "a result that is missing": (_with_used(3, results=()), ["tools"]),
+    "a result that was not asked for": (_with_used(1, calls=("c1",)), ["tools"]),
+    "a result that comes twice": (_with_used(3, results=("c1",)), ["tools"]),
+    "a tool that was asked for twice": (_with_used(1, calls=("c1", "c1", "c2")), ["once"]),
+    "a turn whose last words come twice": (_with_used(1, calls=()), ["once"]),
     "a stray message": (
         replace(GOOD, messages=[*TALK, replace(TALK[0], conversation_id="d", id="x")]),
         ["stray"],
@@ -431,6 +479,33 @@ async def test_history_is_read_as_it_was_written(url: str) -> None:
     [row] = history.conversations
     assert (f"conv_{row.id}", row.head, row.queued, row.next_run) == (conversation.id, 3, 1, 4)
     assert [each.rule for each in check(history, Witness(is_quiet=True))] == ["end"]
+
+
+async def test_use_of_tools_is_read_as_it_was_written(url: str) -> None:
+    store = open_store(url)
+    await store.open()
+    claim = (await store.runs.accept(a_submission(await a_conversation(store)), a_claimant())).claim
+    assert claim is not None
+    call = ToolCall(id="c1", name="add", arguments='{"text":"in a call"}')
+    result = ToolResult(call_id="c1", name="add", text="in a result")
+    thought = Reasoning(text="in a thought")
+    said = (
+        replace(an_answer(), content=(thought, Text(text="I look."), call)),
+        replace(an_answer(), role="tool", content=(result,)),
+        an_answer("Forty."),
+    )
+    await store.runs.commit(claim.lease, Commit(messages=said, ending=COMPLETED), None)
+
+    history = await read_history(url)
+    await store.close()
+
+    assert check(history, Witness(is_quiet=True)) == []
+    told = [(each.role, each.text, each.calls, each.results) for each in history.messages[1:]]
+    assert told == [
+        ("assistant", "I look.", ("c1",), ()),
+        ("tool", "", (), ("c1",)),
+        ("assistant", "Forty.", (), ()),
+    ]
 
 
 async def test_what_was_stopped_withdrawn_or_shared_is_read_as_it_was_written(url: str) -> None:

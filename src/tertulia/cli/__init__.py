@@ -76,6 +76,29 @@ def chat(
     load("tertulia.cli.chat:chat")(agent, new=new)
 
 
+@app.command()
+def models(
+    provider: Annotated[str | None, typer.Argument(help="Only this provider's models.")] = None,
+) -> None:
+    """List the models that the configured providers offer, as agents name them."""
+    load("tertulia.cli.models:models")(provider)
+
+
+@app.command()
+def doctor(
+    *,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Really ask each model something tiny, which may cost something.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Say what is configured, what works, what is missing, and what to type.
+
+    Changes nothing, and shows no secrets. Ends with 1 if something is broken.
+    """
+    load("tertulia.cli.doctor:doctor")(asks=ask, as_json=json)
+
+
 @database.command("upgrade")
 def upgrade() -> None:
     """Bring the database to its newest form."""

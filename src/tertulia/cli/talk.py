@@ -49,8 +49,8 @@ class Talk:
 
     @property
     def model(self) -> str:
-        """The model that answers."""
-        return self.agent.definition.model or self._app.settings.default_model
+        """The model that answers, and those that stand in for it."""
+        return ", else ".join(self._app.models.names(self.agent.definition.model))
 
     def renew(self) -> None:
         """Let the next word begin a new conversation."""

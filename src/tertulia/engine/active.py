@@ -155,18 +155,25 @@ class ActiveRun:
         await self._write_journal()
         await self._check_stop()
 
-    def begun(self, path: str) -> str | None:
-        """Return the id that was noted for a step that nobody has finished."""
-        return self._journal.begun(path)
+    @property
+    def journal(self) -> Journal:
+        """What was done so far, to be looked at."""
+        return self._journal
 
     def ask(
-        self, path: str, *, kind: WaitKind, message: str, within_seconds: float = WAIT_US / 1_000_000
+        self,
+        path: str,
+        *,
+        kind: WaitKind,
+        message: str,
+        subject: str = "",
+        within_seconds: float = WAIT_US / 1_000_000,
     ) -> Decision:
         """Return what somebody has decided under this path; until then, let the run wait for it."""
         decision = self._journal.decision(path)
         if decision is None:
             until = now_us() + int(within_seconds * 1_000_000)
-            raise Suspended(Wait(kind=kind, path=path, message=message, until=until))
+            raise Suspended(Wait(kind=kind, path=path, message=message, until=until, subject=subject))
         return decision
 
     async def commit_turn(self, turn: Turn) -> tuple[Message, ...]:
@@ -182,6 +189,7 @@ class ActiveRun:
             head=self._conversation.head + len(messages),
             tokens=self._conversation.tokens + turn.tokens,
             state=self._conversation.state if turn.state is None else turn.state,
+            closed=self._conversation.closed if turn.closes is None else turn.closes,
         )
         self._keep(messages)
         await self._check_stop()
@@ -237,6 +245,7 @@ class ActiveRun:
             messages=(*await self._said_by_others(), *self._said, *messages),
             usage=self._journal.usage,
             failure=ending.failure,
+            closed=None if turn is None else turn.closes,
         )
         turns = [TurnFinished(turn=message.turn, message=message) for message in messages]
         told: tuple[Event, ...] = (*turns, end)
@@ -267,6 +276,7 @@ class ActiveRun:
             messages=turn.messages,
             tokens=turn.tokens,
             state=turn.state,
+            closes=turn.closes,
             usage=self._journal.usage,
             jobs=turn.jobs,
         )

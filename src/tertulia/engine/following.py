@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from typing_extensions import override
@@ -71,7 +72,7 @@ class Following:
                 if not self.live.is_ours:
                     run = await self._look(looks)
                     if run.status.is_terminal:
-                        return await self._recall.end()
+                        return await self._recall.ending()
                     if run.status is RunStatus.WAITING:
                         raise _waiting(run)
                 await self._rest(looks, seen)
@@ -122,7 +123,7 @@ class Following:
         place = first_seq(run.epoch + 1)
         if after >= place or await self._is_end_stored():
             return None
-        return [Numbered(place, await self._recall.end())]
+        return [Numbered(place, await self._recall.ending())]
 
     async def _is_end_stored(self) -> bool:
         """Whether the last of the stored events is the run's end."""
@@ -189,6 +190,16 @@ class _Recall(Recall):
             usage=run.usage,
             failure=run.failure,
         )
+
+    async def ending(self) -> RunFinished:
+        """Return how the run has ended where no event tells it.
+
+        It has closed its conversation if that is closed and has not moved on since.
+        """
+        end = await self.end()
+        conversation = await self._store.conversations.get(self._run.tenant, end.conversation_id)
+        is_last = bool(end.messages) and end.messages[-1].number == conversation.head
+        return replace(end, closed=conversation.closed) if is_last else end
 
     async def _messages(self, *, after: int, upto: int) -> list[Message]:
         run = self._run

@@ -7,11 +7,12 @@ from typing import Final
 
 import orjson
 
-from tertulia.conversations import Claim, Step, Usage, Wait, WaitKind
+from tertulia.conversations import Claim, Step, Wait, WaitKind
 from tertulia.engine.probe import Probe
 from tertulia.engine.turns import Decision, Plan, StepResult
 from tertulia.errors import InvalidInput, NeedsAttention, UnknownOutcome
 from tertulia.messages import now_us
+from tertulia.usage import Usage
 
 MODEL: Final = "model"
 """Kind of the steps that ask a model."""
@@ -76,6 +77,16 @@ class Journal:
             return StepResult(output=step.output, usage=step.usage)
         return _after_change(step, decision)
 
+    @property
+    def seconds(self) -> float:
+        """How long the steps took that are not kept as messages yet."""
+        return sum(step.ended_at - step.started_at for step in self._known.values() if step.ended_at) / 1e6
+
+    def is_done(self, path: str) -> bool:
+        """Whether there is a step under this path that was finished."""
+        step = self._known.get(path)
+        return step is not None and step.ended_at != 0
+
     def begun(self, path: str) -> str | None:
         """Return the id by which a step that was begun elsewhere can be found there."""
         step = self._known.get(path)
@@ -107,7 +118,7 @@ class Journal:
 
     async def carry_out(self, path: str, work: Callable[[], Awaitable[StepResult]], plan: Plan) -> StepResult:
         """Do the work of a step that is not finished yet, and note it."""
-        started_at = now_us()
+        started_at, resumed = now_us(), self.begun(path)
         self._probe("step.before")
         try:
             result = await work()
@@ -116,11 +127,11 @@ class Journal:
                 self.usage += Usage(model_calls=1)
             raise
         self._probe("step.after")
-        spent = result.usage
+        spent, begun = result.usage, self._known.get(path)
         if self._is_after_crash:
-            spent += Usage(wasted_calls=spent.model_calls)
+            if resumed is None or begun is None or begun.external_id != resumed:
+                spent += Usage(wasted_calls=spent.model_calls)
             self._is_after_crash = False
-        begun = self._known.get(path)
         self._keep(
             Step(
                 path=path,

@@ -11,7 +11,7 @@ from tertulia.engine.live import SEQ, LiveRun
 from tertulia.engine.probe import Probe, unobserved
 from tertulia.engine.telling import encode
 from tertulia.errors import StoreError
-from tertulia.events import Event, Numbered, TextDelta
+from tertulia.events import Event, Numbered, ReasoningDelta, TextDelta, ToolFinished
 from tertulia.stores.base import RunStore
 
 _LOG: Final = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Tape:
     def add(self, numbered: Numbered) -> None:
         """Take in an event."""
         self._events.append(numbered)
-        if isinstance(numbered.event, TextDelta):
+        if isinstance(numbered.event, TextDelta | ReasoningDelta | ToolFinished):
             self._size += len(numbered.event.text)
 
     def frame(self, *foretold: Event) -> Frame | None:

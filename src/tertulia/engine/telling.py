@@ -1,6 +1,7 @@
 """Events as they are stored: the short form of a frame, and back."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import orjson
@@ -9,11 +10,14 @@ from tertulia.conversations import Frame, Run, Wait
 from tertulia.events import (
     Event,
     Numbered,
+    ReasoningDelta,
     RunFinished,
     RunStarted,
     RunWaiting,
     StepRestarted,
     TextDelta,
+    ToolCalled,
+    ToolFinished,
     TurnFinished,
     TurnStarted,
 )
@@ -28,7 +32,7 @@ class Recall(Protocol):
         ...
 
     async def end(self) -> RunFinished:
-        """Return how the run has ended."""
+        """Return how the run has ended; whether it has closed its conversation its event tells itself."""
         ...
 
 
@@ -36,9 +40,11 @@ def encode(events: Sequence[Numbered]) -> Frame:
     """Return consecutive events as one frame.
 
     Its text is a JSON list: first who speaks, then every event. A delta of theirs is its bare text;
-    one that is the whole of a message which the frame tells of as well is that message's number.
+    one that is the whole of a message which the frame tells of as well is that message's number. A
+    delta of what they think is its text in a list of its own.
     """
-    author = next((each.event.author for each in events if isinstance(each.event, TextDelta)), "")
+    deltas = (each.event for each in events if isinstance(each.event, TextDelta | ReasoningDelta))
+    author = next((delta.author for delta in deltas), "")
     whole = {
         each.event.message.text: each.event.message.number
         for each in events
@@ -65,22 +71,27 @@ _FIELDS: Final[Mapping[type[Event], tuple[str, ...]]] = {
     TurnStarted: ("turn", "author", "reason"),
     StepRestarted: ("path",),
     TextDelta: ("text", "author"),
+    ReasoningDelta: ("text", "author"),
+    ToolCalled: ("turn", "author", "call_id", "name", "arguments"),
+    ToolFinished: ("turn", "author", "call_id", "name", "text", "is_error"),
 }
 """What is kept of the events that stand for themselves."""
 _BY_KIND: Final = {event.kind: event for event in _FIELDS}
+_WAIT: Final = ("kind", "path", "message", "until", "subject")
 
 
 def _short(event: Event, author: str, whole: Mapping[str, int]) -> object:
     match event:
         case TextDelta(text=text) if event.author == author:
             return whole.get(text, text)
+        case ReasoningDelta(text=text) if event.author == author:
+            return [text]
         case TurnFinished():
             return [event.kind, event.turn, event.message.number]
         case RunWaiting():
-            wait = event.wait
-            return [event.kind, wait.kind, wait.path, wait.message, wait.until]
+            return [event.kind, *_waits(event.wait)]
         case RunFinished():
-            return [event.kind, event.status]
+            return [event.kind, event.status, *([] if event.closed is None else [event.closed])]
         case _:
             return [event.kind, *(getattr(event, name) for name in _FIELDS[type(event)])]
 
@@ -90,17 +101,23 @@ async def _long(short: object, author: str, run: Run, recall: Recall) -> Event |
     match short:
         case str() | int():
             return await _delta(short, author, recall)
-        case [RunFinished.kind, *_]:
-            return await recall.end()
+        case [RunFinished.kind, _, *rest]:
+            return replace(await recall.end(), closed=None if not rest else str(rest[0]))
         case [TurnFinished.kind, int(turn), int(number)]:
             message = await recall.message(number)
             return None if message is None else TurnFinished(turn=turn, message=message)
         case [RunWaiting.kind, *rest]:
-            wait: dict[str, Any] = dict(zip(("kind", "path", "message", "until"), rest, strict=True))
+            wait: dict[str, Any] = dict(zip(_WAIT, rest, strict=False))
             return RunWaiting(run_id=run.id, conversation_id=run.conversation_id, wait=Wait(**wait))
-        case [str(kind), *rest] if kind in _BY_KIND:
-            return _plain(_BY_KIND[kind], rest, run)
+        case [str(kind), *rest]:
+            return _plain(kind, rest, author, run)
     return None
+
+
+def _waits(wait: Wait) -> list[object]:
+    """Return what is kept of a wait; what it is about only where that is known."""
+    kept = [getattr(wait, name) for name in _WAIT]
+    return kept if wait.subject else kept[:-1]
 
 
 async def _delta(short: str | int, author: str, recall: Recall) -> Event | None:
@@ -110,7 +127,13 @@ async def _delta(short: str | int, author: str, recall: Recall) -> Event | None:
     return None if said is None else TextDelta(text=said.text, author=author)
 
 
-def _plain(kind: type[Event], kept: Sequence[object], run: Run) -> Event:
+def _plain(first: str, kept: Sequence[object], author: str, run: Run) -> Event | None:
+    """Return an event that stands for itself; what stands alone is what somebody thought."""
+    if not kept:
+        return ReasoningDelta(text=first, author=author)
+    kind = _BY_KIND.get(first)
+    if kind is None:
+        return None
     made: dict[str, Any] = dict(zip(_FIELDS[kind], kept, strict=True))
     if kind is RunStarted:
         made |= {"run_id": run.id, "conversation_id": run.conversation_id}

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from tertulia.conversations import Job, Usage
+from tertulia.conversations import Job
 from tertulia.messages import Message
+from tertulia.usage import Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,4 +52,6 @@ class Turn:
     """Estimated tokens of the messages."""
     state: str | None = None
     """New state of the conversation; ``None`` leaves it."""
+    closes: str | None = None
+    """Why the conversation has come to its end with this turn; ``None`` if it goes on."""
     jobs: tuple[Job, ...] = ()

@@ -7,9 +7,11 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from typing_extensions import Buffer
 
-from tertulia.conversations import Usage
-from tertulia.definitions import ModelSettings
+from tertulia.agent_settings import ModelSettings
+from tertulia.definitions import ToolSpec
 from tertulia.messages import Role
+from tertulia.parts import Part, Reasoning, ToolCall
+from tertulia.usage import Usage
 
 FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "tool_calls", "unknown"]
 
@@ -18,6 +20,11 @@ FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "tool_call
 class Shown:
     """One message as a model is shown it.
 
+    ``parts`` is its whole content where that is more than ``text``, else empty: calls of tools and
+    :class:`~tertulia.parts.Reasoning` in an assistant's message, media in a user's, and exactly one
+    :class:`~tertulia.parts.ToolResult` in one whose role is ``tool``. Every call is followed by its
+    result before anything else is said.
+
     ``wire`` is a plug's own note of the encoded form, by wire name, so that a message is encoded
     once however often it is sent; whoever writes there must always write the same bytes.
     """
@@ -25,6 +32,7 @@ class Shown:
     role: Role
     text: str
     name: str | None = None
+    parts: tuple[Part, ...] = ()
     wire: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -51,10 +59,17 @@ class Prompt:
     settings: ModelSettings = field(default_factory=ModelSettings)
     response_schema: Mapping[str, Any] | None = None
     """JSON Schema that the answer must meet; a plug passes it on where its provider can enforce it."""
+    tools: tuple[ToolSpec, ...] = ()
+    """What it may call instead of answering."""
     wants_deltas: bool = True
     """Whether anybody reads along; if not, a plug may ask for the answer in one piece, which is cheaper."""
     key: str = ""
     """Distinguishes this call from all others; equal when the same call is made again."""
+    resumes: str | None = None
+    """Id of this very call at its provider, as :class:`Begun` told it: it is taken up again if it is
+    still there, and made anew if not."""
+    follows: str | None = None
+    """Id of an earlier answer that its provider keeps: ``messages`` hold only what came after that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +77,20 @@ class TextDelta:
     """A piece of the answer's text."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """A piece of what the model thinks before it speaks, as far as its provider shows it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The provider works on the answer by itself, and has it under this id even if we go away."""
+
+    external_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,19 +102,25 @@ class Finished:
     """The model that answered, as its provider names it."""
     usage: Usage = field(default_factory=Usage)
     finish_reason: FinishReason = "stop"
+    calls: tuple[ToolCall, ...] = ()
+    """Tools that it wants to use; ids are not empty, and differ within one answer."""
+    reasoning: tuple[Reasoning, ...] = ()
+    external_id: str | None = None
+    """Under which its provider keeps the answer, if it does."""
 
 
-LLMEvent: TypeAlias = TextDelta | Finished
+LLMEvent: TypeAlias = TextDelta | ReasoningDelta | Begun | Finished
 
 
 class LLM(Protocol):
     """A language model that can be asked.
 
-    Laws: ``stream`` yields any number of :class:`TextDelta` and then exactly one
-    :class:`Finished`, whose text is that of the deltas together; NUL and lone surrogates come out
-    as U+FFFD. It raises only errors of the :class:`~tertulia.errors.ModelError` family (and
-    ``MissingExtra``), never a library's own. Closing the iterator early ends the call. It may be
-    called by many tasks at once.
+    Laws: ``stream`` yields any number of :class:`TextDelta` and :class:`ReasoningDelta` and then
+    exactly one :class:`Finished`, whose text is that of the text deltas together; NUL and lone
+    surrogates come out as U+FFFD. :class:`Begun` comes before them, if at all, and again if another
+    call had to be made. It raises only errors of the :class:`~tertulia.errors.ModelError` family
+    (and ``MissingExtra``), never a library's own. Closing the iterator early ends the call, unless
+    it was told to be ``Begun``. It may be called by many tasks at once.
     """
 
     @property
@@ -101,6 +136,10 @@ class LLM(Protocol):
     def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
         """Ask, and yield the answer as it comes."""
         ...
+
+    async def abandon(self, external_id: str) -> None:
+        """Have the provider stop what it works on under this id; never raises, may be called twice."""
+        return
 
     async def close(self) -> None:
         """Let go of connections; may be called twice."""

@@ -7,10 +7,11 @@ from contextlib import aclosing
 from typing_extensions import override
 
 from tertulia.errors import ModelTimeout
-from tertulia.llms.base import LLM, LLMEvent, Prompt, TextDelta
+from tertulia.llms.around import Around
+from tertulia.llms.base import LLM, LLMEvent, Prompt, ReasoningDelta, TextDelta
 
 
-class Limited(LLM):
+class Limited(Around):
     """Give up on a model that takes too long.
 
     ``first_token`` is the longest wait for the first word, ``whole`` the longest for everything;
@@ -19,17 +20,8 @@ class Limited(LLM):
     """
 
     def __init__(self, inner: LLM, *, first_token: float | None = None, whole: float | None = None) -> None:
-        self._inner, self._first_token, self._whole = inner, first_token, whole
-
-    @property
-    @override
-    def name(self) -> str:
-        return self._inner.name
-
-    @property
-    @override
-    def window(self) -> int | None:
-        return self._inner.window
+        super().__init__(inner)
+        self._first_token, self._whole = first_token, whole
 
     @override
     async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
@@ -39,13 +31,9 @@ class Limited(LLM):
         async with aclosing(self._inner.stream(prompt)) as events:
             # The limit is set around each wait and never across a yield, where it would strike the caller.
             while (event := await _next(events, limit)) is not None:
-                if isinstance(event, TextDelta):
+                if isinstance(event, TextDelta | ReasoningDelta):
                     limit = end
                 yield event
-
-    @override
-    async def close(self) -> None:
-        await self._inner.close()
 
 
 async def _next(events: AsyncGenerator[LLMEvent, None], limit: float | None) -> LLMEvent | None:

@@ -18,10 +18,10 @@ from typing_extensions import override
 
 from tertulia.errors import MissingExtra, ModelUnreachable, UnknownModel
 from tertulia.llms.base import LLMEvent, Prompt, Shown
+from tertulia.llms.local_chat import LocalChat
 from tertulia.llms.local_files import Endpoint, LocalFiles, Lock
 from tertulia.llms.local_server import GRACE_SECONDS, WINDOW
-from tertulia.llms.openai_chat import OpenAIChat
-from tertulia.llms.options import LLMOptions, LLMPlug, Notify, keep_quiet
+from tertulia.llms.options import LLMOptions, LLMPlug, ModelName, Notify, keep_quiet
 from tertulia.llms.per_loop import PerLoop
 from tertulia.llms.runtime_dir import VARIABLE, runtime_dir
 
@@ -55,16 +55,21 @@ class LocalLLM(LLMPlug):
         self._model_file, self._directory, self._notify = model_file, directory, notify
         self._grace, self._start_seconds = grace_seconds, start_seconds
         self._users: Lock | None = None
-        self._client: OpenAIChat | None = None
+        self._client: LocalChat | None = None
         self._endpoint: Endpoint | None = None
         self._one_starts = PerLoop(asyncio.Lock)
 
     @override
     @classmethod
-    def build(cls, model: str, options: LLMOptions) -> Self:
-        if model:
+    def build(cls, name: ModelName, options: LLMOptions) -> Self:
+        if name.model:
             raise UnknownModel("there is one embedded model: it is named local, without a colon")
         return cls(directory=options.runtime_dir, notify=options.notify)
+
+    @override
+    @classmethod
+    async def list_models(cls, provider: str, options: LLMOptions) -> list[str]:
+        return [""]
 
     @property
     @override
@@ -126,7 +131,7 @@ class LocalLLM(LLMPlug):
         except OSError:
             return False
 
-    async def _open(self) -> OpenAIChat:
+    async def _open(self) -> LocalChat:
         async with self._one_starts.get():
             if self._client is None:
                 try:
@@ -136,7 +141,7 @@ class LocalLLM(LLMPlug):
                         "the embedded model could not be started; it needs a directory of its own,"
                         f" which {VARIABLE} can name"
                     ) from error
-                self._client = OpenAIChat(
+                self._client = LocalChat(
                     self._model().stem,
                     base_url=f"{self._endpoint.url}/v1",
                     api_key=self._endpoint.key,

@@ -19,13 +19,14 @@ from typing import Final, Protocol, cast
 from tertulia.llms.local_files import Endpoint, LocalFiles, Lock
 
 WINDOW: Final = 2048
+MAX_TOKENS: Final = 200
+"""Of an answer, unless its prompt says otherwise."""
 GRACE_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 2.0
 
 # The small model's least bad settings for talking.
 _TEMPERATURE: Final = 0.2
 _REPEAT_PENALTY: Final = 1.08
-_MAX_TOKENS: Final = 200
 
 
 class _Server(Protocol):
@@ -111,7 +112,7 @@ def _start(model: Path, key: str) -> _Server:
     params.cors_origins = ""
     params.verbosity = -1
     params.cache_ram_mib = 64
-    params.n_predict = _MAX_TOKENS
+    params.n_predict = MAX_TOKENS
     params.sampling.temp, params.sampling.penalty_repeat = _TEMPERATURE, _REPEAT_PENALTY
     return cast("_Server", library.Server(params))
 

@@ -4,9 +4,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, Self, TypeAlias
+from typing import Protocol, Self, TypeAlias, runtime_checkable
+
+from typing_extensions import override
 
 from tertulia.llms.base import LLM
+from tertulia.llms.prices import Prices
 
 Notify: TypeAlias = Callable[[str], None]
 
@@ -31,6 +34,7 @@ class LLMOptions:
     whole_seconds: float = 120.0
     """The longest that a call may take, with all attempts and waits between them."""
     attempts: int = 3
+    prices: Prices = field(default_factory=Prices)
 
     def key(self, variable: str) -> str | None:
         """Return the API key: as given, else from the provider's own environment variable."""
@@ -41,14 +45,44 @@ class LLMOptions:
         return (self.base_url or os.environ.get(variable) or public).rstrip("/")
 
 
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """A model's name, taken apart: ``provider:model``."""
+
+    provider: str
+    model: str
+    """Empty where the provider has only one."""
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.provider}:{self.model}" if self.model else self.provider
+
+
 class LLMPlug(LLM, Protocol):
-    """A language model that can be built from the part of its name behind the provider's."""
+    """A language model that can be built from its name."""
 
     @classmethod
-    def build(cls, model: str, options: LLMOptions) -> Self:
+    def build(cls, name: ModelName, options: LLMOptions) -> Self:
         """Return the model, not yet connected to anything.
 
         Raises :class:`~tertulia.errors.UnknownModel` when it cannot be a model of this provider;
         what can be put right without changing the name is only raised when the model is asked.
         """
+        ...
+
+    @classmethod
+    async def list_models(cls, provider: str, options: LLMOptions) -> list[str]:
+        """Return the provider's own names of the models that can be asked for, sorted.
+
+        Raises what asking a model raises; empty where a provider does not tell.
+        """
+        return []
+
+
+@runtime_checkable
+class SupportsTrying(Protocol):
+    """A model that can find out whether it could be asked, without asking anybody."""
+
+    async def try_open(self) -> None:
+        """Raise what asking would for want of a package, a key or an address; nothing is sent."""
         ...

@@ -5,12 +5,14 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from typing_extensions import override
 
 from tertulia.errors import ModelBusy, ModelError, ModelMalformed, ModelTimeout, ModelUnreachable
-from tertulia.llms.base import LLM, LLMEvent, Prompt
+from tertulia.llms.around import Around
+from tertulia.llms.base import LLM, Begun, LLMEvent, Prompt
 
 Pause: TypeAlias = Callable[[float], Awaitable[None]]
 
@@ -26,12 +28,14 @@ _TRIES: Final[dict[type[ModelError], int | None]] = {
 }
 
 
-class Retrying(LLM):
+class Retrying(Around):
     """Ask again while the model is busy or out of reach, but never after the first word.
 
-    At most ``attempts`` calls, none begun later than ``budget_seconds`` after the first. A model
-    that says when to come back is taken at its word, or, if that lies beyond the budget, its error
-    is raised at once. Something that is no answer is asked for once more, and no more often.
+    At most ``attempts`` calls, none begun later than ``budget_seconds`` after the first, or than
+    ``timeout`` in the prompt's settings, if that is less. A model that says when to come back is taken
+    at its word, or, if that lies beyond the budget, its error is raised at once. Something that is no
+    answer is asked for once more, and no more often. What the provider has begun by itself is taken up
+    again rather than begun anew.
     """
 
     def __init__(
@@ -44,41 +48,31 @@ class Retrying(LLM):
         jitter: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._inner, self._attempts, self._budget = inner, attempts, budget_seconds
+        super().__init__(inner)
+        self._attempts, self._budget = attempts, budget_seconds
         self._pause, self._jitter, self._clock = pause, jitter, clock
-
-    @property
-    @override
-    def name(self) -> str:
-        return self._inner.name
-
-    @property
-    @override
-    def window(self) -> int | None:
-        return self._inner.window
 
     @override
     async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
-        begun = self._clock()
+        begun, budget = self._clock(), min(self._budget, prompt.settings.timeout or self._budget)
         attempt, spoken = 1, False
         while True:
             try:
                 async with aclosing(self._inner.stream(prompt)) as events:
                     async for event in events:
-                        spoken = True
+                        if isinstance(event, Begun):
+                            prompt = replace(prompt, resumes=event.external_id)
+                        else:
+                            spoken = True
                         yield event
             except ModelError as error:
                 wait = None if spoken else self._wait(error, attempt)
-                if wait is None or self._clock() - begun + wait > self._budget:
+                if wait is None or self._clock() - begun + wait > budget:
                     raise
             else:
                 return
             attempt += 1
             await self._pause(wait)
-
-    @override
-    async def close(self) -> None:
-        await self._inner.close()
 
     def _wait(self, error: ModelError, attempt: int) -> float | None:
         """Return the seconds to wait before asking again; ``None`` for not at all."""

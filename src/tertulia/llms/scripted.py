@@ -2,18 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Final, Self, TypeAlias
+from dataclasses import replace
+from typing import Any, Final, Self, TypeAlias
 
 import orjson
 from typing_extensions import override
 
-from tertulia.conversations import Usage
 from tertulia.errors import ModelRefused, UnknownModel
-from tertulia.llms.base import Finished, LLMEvent, Prompt, Shown, TextDelta
-from tertulia.llms.options import LLMOptions, LLMPlug
+from tertulia.llms.base import Begun, Finished, LLMEvent, Prompt, ReasoningDelta, Shown, TextDelta
+from tertulia.llms.options import LLMOptions, LLMPlug, ModelName
 from tertulia.messages import clean_text
+from tertulia.parts import ToolCall, ToolResult
+from tertulia.usage import Usage
 
-ScriptedReply: TypeAlias = str | Mapping[str, object] | Sequence[object] | Exception
+ScriptedReply: TypeAlias = (
+    str | ToolCall | Sequence[ToolCall] | Finished | Mapping[str, object] | Sequence[object] | Exception
+)
 Script: TypeAlias = Sequence[ScriptedReply] | Callable[[Prompt], ScriptedReply]
 
 _CHARACTERS_PER_TOKEN: Final = 4
@@ -23,9 +27,12 @@ _TEXT: Final = "text="
 class ScriptedLLM(LLMPlug):
     """Answers from a list, one entry a call, or from a function of the prompt.
 
-    An entry is the text to say, a structured value (said as JSON), or an exception to raise.
-    ``delay`` is how many seconds each piece of ``chunk`` characters takes; by default the answer
-    comes at once and in one piece.
+    An entry is the text to say, a call of a tool or a list of calls, a structured value (said as
+    JSON), an exception to raise, or, to decide on everything, the
+    :class:`~tertulia.llms.base.Finished` to end with: its reasoning is told before its text, what it
+    costs is estimated if it does not say, and where background work is asked for, it is begun under
+    its ``external_id``. ``delay`` is how many seconds each piece of ``chunk`` characters takes; by
+    default the answer comes at once and in one piece.
     """
 
     def __init__(
@@ -33,18 +40,29 @@ class ScriptedLLM(LLMPlug):
     ) -> None:
         self._reply = replies if callable(replies) else _one_by_one(replies)
         self._delay, self._chunk, self._name = delay, chunk, name
-        self.prompts: list[list[dict[str, str]]] = []
-        """What it was shown, call by call: lists of ``{role, content}``, with ``name`` where there is one."""
+        self.prompts: list[list[dict[str, Any]]] = []
+        """What it was shown, call by call: lists of ``{role, content}``, with ``name``, ``tool_calls``
+        (lists of ``{id, name, arguments}``) and ``tool_call_id`` where there are any."""
+        self.asked: list[Prompt] = []
+        """What it was asked with, call by call, whole."""
+        self.abandoned: list[str] = []
+        """The ids under which it was told to stop."""
 
     @override
     @classmethod
-    def build(cls, model: str, options: LLMOptions) -> Self:
+    def build(cls, name: ModelName, options: LLMOptions) -> Self:
+        model = name.model
         if model == "echo":
             return cls(_echo, name="scripted:echo")
         if model.startswith(_TEXT):
             text = model.removeprefix(_TEXT)
             return cls(lambda _prompt: text, name=f"scripted:{model}")
         raise UnknownModel("there are two scripted models: scripted:echo and scripted:text=WHAT TO SAY")
+
+    @override
+    @classmethod
+    async def list_models(cls, provider: str, options: LLMOptions) -> list[str]:
+        return ["echo"]
 
     @property
     @override
@@ -58,19 +76,44 @@ class ScriptedLLM(LLMPlug):
 
     @override
     async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
-        self.prompts.append([_seen(shown) for shown in prompt.messages])
-        text = _text(self._reply(prompt))
-        for piece in _pieces(text, self._chunk):
+        seen = [_seen(shown) for shown in prompt.messages]
+        self.prompts.append(seen)
+        self.asked.append(prompt)
+        whole = self._whole(self._reply(prompt), asked=sum(_tokens(each["content"]) for each in seen))
+        if whole.external_id and prompt.settings.background:
+            yield Begun(whole.external_id)
+        for thought in whole.reasoning:
+            if thought.text:
+                yield ReasoningDelta(thought.text)
+        for piece in _pieces(whole.text, self._chunk):
             if self._delay:
                 await asyncio.sleep(self._delay)
             yield TextDelta(piece)
-        asked = sum(_tokens(shown.text) for shown in prompt.messages)
-        usage = Usage(input_tokens=asked, output_tokens=_tokens(text), model_calls=1)
-        yield Finished(text=text, model=self._name, usage=usage)
+        yield whole
+
+    @override
+    async def abandon(self, external_id: str) -> None:
+        self.abandoned.append(external_id)
 
     @override
     async def close(self) -> None:
         pass
+
+    def _whole(self, reply: ScriptedReply, *, asked: int) -> Finished:
+        """Return the answer that an entry stands for; raises the entry if it is an exception."""
+        if isinstance(reply, Exception):
+            raise reply
+        if isinstance(reply, Finished):
+            whole = replace(reply, text=clean_text(reply.text))
+        elif calls := _calls(reply):
+            whole = Finished(text="", model=self._name, calls=calls, finish_reason="tool_calls")
+        else:
+            said = reply if isinstance(reply, str) else orjson.dumps(reply).decode()
+            whole = Finished(text=clean_text(said), model=self._name)
+        if whole.usage != Usage():
+            return whole
+        said = whole.text + "".join(call.name + call.arguments for call in whole.calls)
+        return replace(whole, usage=Usage(input_tokens=asked, output_tokens=_tokens(said), model_calls=1))
 
 
 def _one_by_one(replies: Sequence[ScriptedReply]) -> Callable[[Prompt], ScriptedReply]:
@@ -88,10 +131,13 @@ def _echo(prompt: Prompt) -> str:
     return next((shown.text for shown in reversed(prompt.messages) if shown.role == "user"), "")
 
 
-def _text(reply: ScriptedReply) -> str:
-    if isinstance(reply, Exception):
-        raise reply
-    return clean_text(reply if isinstance(reply, str) else orjson.dumps(reply).decode())
+def _calls(reply: object) -> tuple[ToolCall, ...]:
+    if isinstance(reply, ToolCall):
+        return (reply,)
+    if isinstance(reply, str | Mapping) or not isinstance(reply, Sequence):
+        return ()
+    calls = tuple(each for each in reply if isinstance(each, ToolCall))
+    return calls if len(calls) == len(reply) else ()
 
 
 def _pieces(text: str, size: int | None) -> list[str]:
@@ -99,9 +145,17 @@ def _pieces(text: str, size: int | None) -> list[str]:
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 
-def _seen(shown: Shown) -> dict[str, str]:
-    seen = {"role": shown.role, "content": shown.text}
-    return seen | {"name": shown.name} if shown.name else seen
+def _seen(shown: Shown) -> dict[str, Any]:
+    seen: dict[str, Any] = {"role": shown.role, "content": shown.text}
+    if shown.name:
+        seen["name"] = shown.name
+    for part in shown.parts:
+        if isinstance(part, ToolCall):
+            call = {"id": part.id, "name": part.name, "arguments": part.arguments}
+            seen.setdefault("tool_calls", []).append(call)
+        elif isinstance(part, ToolResult):
+            seen |= {"content": part.text, "tool_call_id": part.call_id}
+    return seen
 
 
 def _tokens(text: str) -> int:

@@ -9,10 +9,12 @@ from typing import Final, Protocol, TypeAlias
 from tertulia.conversations import Conversation
 from tertulia.errors import ContextTooLong
 from tertulia.llms.base import Shown
-from tertulia.memory.tokens import MESSAGE_TOKENS, estimate
+from tertulia.memory.pairing import Pairing
+from tertulia.memory.tokens import tokens_of
 from tertulia.memory.transcript import Passage, Transcript
 from tertulia.memory.window import Cut, Sized, find_cut, move_cut
 from tertulia.messages import Flag, Message
+from tertulia.parts import Media, ToolCall
 
 _Key: TypeAlias = tuple[int, str, int]
 """Tenant, conversation and budget."""
@@ -34,7 +36,8 @@ class _View:
     """Of every message from the cut on, those too that are not shown."""
     shown: Transcript
     numbers: deque[int]
-    """The shown messages' own."""
+    """The shown messages' own; what stands in for a missing result has that of the message before."""
+    pairing: Pairing
     weight: int
 
 
@@ -91,7 +94,7 @@ class LogHistory:
                 "send less, or let the model be shown more (TERTULIA_CONTEXT_TOKENS)"
             )
         self._keep(key, view)
-        return view.shown.passage(opening=opening)
+        return view.shown.passage(opening=opening).then(view.pairing.lacking())
 
     def learn(self, conversation: Conversation, said: Sequence[Message], *, budget: int) -> None:
         """Take in messages that were just kept, so that the next turn need not read them.
@@ -150,6 +153,7 @@ class LogHistory:
             sized=deque(),
             shown=Transcript(),
             numbers=deque(),
+            pairing=Pairing(),
             weight=0,
         )
         _append(view, reversed(newest_first))
@@ -167,11 +171,20 @@ class LogHistory:
 def _append(view: _View, messages: Iterable[Message]) -> None:
     for message in messages:
         view.sized.append(_size(message))
-        view.head = message.number
-        if not message.flags & _HIDDEN:
-            view.shown.add(Shown(role=message.role, text=message.text))
-            view.numbers.append(message.number)
-            view.weight += _weight(message.text)
+        before, view.head = view.head, message.number
+        if message.flags & _HIDDEN:
+            continue
+        for due in view.pairing.due(message):
+            _show(view, due, number=before)
+        shown = view.pairing.shown(message)
+        if shown is not None:
+            _show(view, shown, number=message.number)
+
+
+def _show(view: _View, shown: Shown, *, number: int) -> None:
+    view.shown.add(shown)
+    view.numbers.append(number)
+    view.weight += _weight(shown)
 
 
 def _shorten(view: _View, *, total: int, budget: int) -> None:
@@ -185,19 +198,20 @@ def _shorten(view: _View, *, total: int, budget: int) -> None:
         gone += 1
     if gone:
         passage = view.shown.passage()
-        view.weight -= sum(_weight(shown.text) for shown in passage[:gone])
+        view.weight -= sum(_weight(shown) for shown in passage[:gone])
         view.shown = view.shown.without_first(gone)
 
 
-def _weight(text: str) -> int:
+def _weight(shown: Shown) -> int:
     """Return about how many bytes a kept message takes: as text, encoded, and joined."""
-    return sys.getsizeof(text) + 2 * len(text.encode()) + _OVERHEAD
+    weight = sys.getsizeof(shown.text) + 2 * len(shown.text.encode()) + _OVERHEAD
+    for part in shown.parts:
+        if isinstance(part, Media):
+            weight += 3 * len(part.base64)
+        elif isinstance(part, ToolCall):
+            weight += 3 * len(part.arguments)
+    return weight
 
 
 def _size(message: Message) -> Sized:
-    return Sized(number=message.number, role=message.role, tokens=tokens_of(message.text))
-
-
-def tokens_of(text: str) -> int:
-    """Return the estimated tokens of a message with this text."""
-    return estimate(text) + MESSAGE_TOKENS
+    return Sized(number=message.number, role=message.role, tokens=tokens_of(message.content))

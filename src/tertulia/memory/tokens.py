@@ -18,16 +18,42 @@ Chinese, Russian, Arabic and Hindi; 0.9 for C, JSON and emoji; 0.7 for Korean an
 """
 
 import string
+from collections.abc import Iterable
 from typing import Final
+
+from tertulia.parts import Media, Part, Text, ToolCall, ToolResult
 
 MESSAGE_TOKENS: Final = 4
 """What a message costs beside its text: its role, its name and the marks around it."""
+IMAGE_TOKENS: Final = 1200
+"""What an image takes, roughly: providers scale large ones down."""
 
+_MEDIA_BASE64: Final = 100
+"""Characters of a recording or a document, in Base64, for one token."""
 _UNIT: Final = 12
 _CHARACTER: Final = 3
 _MARK_MORE: Final = 5
 _FURTHER_BYTE: Final = 9
 _PROSE: Final = (string.ascii_letters + " ").encode() + bytes(range(0x80, 0x100))
+
+
+def tokens_of(content: Iterable[Part]) -> int:
+    """Return the estimated tokens of a message with this content; what was thought is not counted."""
+    return MESSAGE_TOKENS + sum(_part_tokens(part) for part in content)
+
+
+def _part_tokens(part: Part) -> int:
+    match part:
+        case Text() | ToolResult():
+            return estimate(part.text)
+        case ToolCall():
+            return estimate(part.name) + estimate(part.arguments) + MESSAGE_TOKENS
+        case Media(kind="image"):
+            return IMAGE_TOKENS
+        case Media():
+            return IMAGE_TOKENS + len(part.base64) // _MEDIA_BASE64
+        case _:
+            return 0
 
 
 def estimate(text: str) -> int:

@@ -1,7 +1,7 @@
 """The shown part of a conversation as it grows: every message is encoded once, and joined once."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import overload
 
 from typing_extensions import Buffer, override
@@ -57,21 +57,27 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Passage(Joinable):
-    """The messages of a prompt: an opening, and a transcript as far as it went at the time."""
+    """The messages of a prompt: an opening, a transcript as far as it went at the time, and an end."""
 
     _opening: tuple[Shown, ...]
     _messages: list[Shown]
     _length: int
     _joined: dict[str, _Joined]
+    _closing: tuple[Shown, ...] = ()
+
+    def then(self, shown: Iterable[Shown]) -> "Passage":
+        """Return the same with more at its end; what it begins with is not encoded again."""
+        return replace(self, _closing=(*self._closing, *shown))
 
     @override
     def __len__(self) -> int:
-        return len(self._opening) + self._length
+        return len(self._opening) + self._length + len(self._closing)
 
     @override
     def __iter__(self) -> Iterator[Shown]:
         yield from self._opening
         yield from self._messages[: self._length]
+        yield from self._closing
 
     @overload
     def __getitem__(self, place: int) -> Shown: ...
@@ -87,4 +93,4 @@ class Passage(Joinable):
         if self._length:
             joined = self._joined.setdefault(wire, _Joined())
             pieces.append(joined.upto(self._messages, self._length, encode))
-        return pieces
+        return pieces + [encode(shown) for shown in self._closing]

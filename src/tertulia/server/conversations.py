@@ -12,7 +12,7 @@ from tertulia.errors import NotFound
 from tertulia.messages import Flag, Message, check_text
 from tertulia.server import named
 from tertulia.server import run_forms as forms
-from tertulia.server.bodies import described, read
+from tertulia.server.bodies import described, described_if_any, read, read_if_any
 from tertulia.server.edge import note
 from tertulia.server.errors import answers
 from tertulia.server.lists import Page, as_response, listing, place_number
@@ -54,6 +54,19 @@ class Conversations:
             methods=["POST"],
             responses=answers(forms.StoredConversation, 404, 408, 409, 413, 415, 422, 503),
             openapi_extra=described(forms.Withdraw),
+        )
+        add(
+            f"{one}/close",
+            self.close_conversation,
+            methods=["POST"],
+            responses=answers(forms.StoredConversation, 404, 408, 413, 415, 422, 503),
+            openapi_extra=described_if_any(forms.Close),
+        )
+        add(
+            f"{one}/reopen",
+            self.reopen_conversation,
+            methods=["POST"],
+            responses=answers(forms.StoredConversation, 404, 422, 503),
         )
         add(
             f"{one}/messages/{{number}}",
@@ -111,6 +124,18 @@ class Conversations:
         )
         return as_response(conversation_row(changed))
 
+    async def close_conversation(self, request: Request, conversation_id: named.Name) -> Response:
+        """Have a conversation take no further message; what was accepted before is still answered.
+
+        One that is closed already stays as it is, with its reason.
+        """
+        form = await read_if_any(request, forms.Close)
+        return await self._set_closed(request, conversation_id, check_text(form.reason, what="reason"))
+
+    async def reopen_conversation(self, request: Request, conversation_id: named.Name) -> Response:
+        """Have a conversation take messages again."""
+        return await self._set_closed(request, conversation_id, None)
+
     async def erase_message(
         self, request: Request, conversation_id: named.Name, number: named.Number
     ) -> Response:
@@ -122,6 +147,12 @@ class Conversations:
         if not found:
             raise NotFound(f"the conversation has no message {number}")
         return as_response(message_row(found[0]))
+
+    async def _set_closed(self, request: Request, named_so: str, reason: str | None) -> Response:
+        name = check_text(named_so, what="conversation_id")
+        changed = await self._app.store.conversations.set_closed(DEFAULT_TENANT, name, reason)
+        note(request.scope, conversation=changed.id)
+        return as_response(conversation_row(changed))
 
     async def _found(self, request: Request, named_so: str) -> Conversation:
         name = check_text(named_so, what="conversation_id")

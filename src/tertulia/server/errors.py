@@ -11,9 +11,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from tertulia.errors import (
+    BudgetExceeded,
     Conflict,
     ContextTooLong,
     ConversationBusy,
+    ConversationClosed,
     ConversationMovedOn,
     HeadMoved,
     IdempotencyMismatch,
@@ -34,6 +36,7 @@ from tertulia.errors import (
     StoreError,
     StoreUnavailable,
     TertuliaError,
+    ToolError,
 )
 
 Value = TypeVar("Value")
@@ -50,7 +53,9 @@ STATUSES: Final[Mapping[type[TertuliaError], HTTPStatus]] = {
     ModelBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     ModelTimeout: HTTPStatus.GATEWAY_TIMEOUT,
     ContextTooLong: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ToolError: HTTPStatus.BAD_GATEWAY,
     ShapeMismatch: HTTPStatus.BAD_GATEWAY,
+    BudgetExceeded: HTTPStatus.TOO_MANY_REQUESTS,
     StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
     RunFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     RunCancelled: HTTPStatus.CONFLICT,
@@ -76,6 +81,7 @@ _PAUSES: Final[Mapping[type[TertuliaError], float]] = {
 """Seconds to wait before asking again, where the error itself knows no better."""
 
 _NEXT: Final[Mapping[type[TertuliaError], str]] = {
+    ConversationClosed: "POST /v1/conversations/{id}/reopen opens it again.",
     ConversationMovedOn: "To say it once more, send it with a new Idempotency-Key.",
     IdempotencyMismatch: "Use a new key for a new request.",
     OutcomeUnknown: "The same request is safe to send again only with the Idempotency-Key that it had; "
@@ -83,6 +89,16 @@ _NEXT: Final[Mapping[type[TertuliaError], str]] = {
     NotWaiting: "GET /v1/runs/{id} tells where it stands.",
 }
 """What to do about an error that does not say it itself."""
+
+_AFTERWARDS: Final[Mapping[type[TertuliaError], str]] = {
+    NeedsAttention: ". Decide how it goes on: POST /v1/runs/{run_id}/decide.",
+    RunCancelled: "; to have it answered after all, send it anew, with a new Idempotency-Key.",
+    ContextTooLong: ", and asking again as it is would fail again.",
+    ConversationClosed: ". POST /v1/conversations/{{id}}/reopen opens it again; "
+    "then POST /v1/runs/{run_id}/retry asks again.",
+    BudgetExceeded: ". Where the limits were raised, POST /v1/runs/{run_id}/retry asks again.",
+}
+"""The same for what has ended a run; what is not here can be asked again as it is."""
 
 _NOT_BY_ITSELF: Final = {"x-should-retry": "false"}
 _MAX_ERRORS: Final = 20
@@ -124,7 +140,9 @@ def respond(
     status = _nearest(error, statuses) or HTTPStatus.INTERNAL_SERVER_ERROR
     pause = error.retry_after if error.retry_after is not None else _nearest(error, _PAUSES)
     may_be_kept = error.run_id is not None or isinstance(error, OutcomeUnknown)
-    headers = _NOT_BY_ITSELF | _pausing(pause if key else None) if may_be_kept else _pausing(pause)
+    headers = _pausing(pause if key or not may_be_kept else None)
+    if may_be_kept or isinstance(error, BudgetExceeded):
+        headers |= _NOT_BY_ITSELF
     return problem(status, _detail(error, key), kind=type(error), headers=headers, more=_run_of(error))
 
 
@@ -168,12 +186,8 @@ def _after_acceptance(error: TertuliaError, run_id: str, key: str | None) -> str
     if isinstance(error, Stopping | StoreError):  # what waits has ended, and not the run
         again = "send it again with the same Idempotency-Key, or " if key else ""
         return f"The message is kept and will be answered: {again}read the conversation's messages later."
-    if isinstance(error, NeedsAttention):
-        return f"The message is kept. Decide how it goes on: POST /v1/runs/{run_id}/decide."
-    if isinstance(error, RunCancelled):
-        return "The message is kept; to have it answered after all, send it anew, with a new Idempotency-Key."
-    if isinstance(error, ContextTooLong):
-        return "The message is kept, and asking again as it is would fail again."
+    if (following := _nearest(error, _AFTERWARDS)) is not None:
+        return f"The message is kept{following.format(run_id=run_id)}"
     if key:
         return "The message is kept; the same request with the same Idempotency-Key asks again."
     return (

@@ -4,10 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, Final, get_args
 
-from tertulia.events import Event, Numbered, RunFinished, RunWaiting, TextDelta, TurnFinished
+from tertulia.events import (
+    Event,
+    Numbered,
+    ReasoningDelta,
+    RunFinished,
+    RunWaiting,
+    TextDelta,
+    TurnFinished,
+)
 from tertulia.messages import clean_text
 from tertulia.server.lists import as_json
-from tertulia.server.run_rows import error_of, message_row, wait_row
+from tertulia.server.run_rows import error_of, message_row, usage_row, wait_row
 
 
 def told_as(numbered: Numbered) -> bytes:
@@ -38,7 +46,7 @@ def _plain(event: Event) -> dict[str, object]:
     return {field.name: getattr(event, field.name) for field in fields(event)}
 
 
-def _delta(event: TextDelta) -> dict[str, object]:
+def _delta(event: TextDelta | ReasoningDelta) -> dict[str, object]:
     return {"text": event.text, "author": event.author}
 
 
@@ -61,13 +69,15 @@ def _finished(event: RunFinished) -> dict[str, object]:
         "conversation_id": event.conversation_id,
         "status": event.status,
         "error": error_of(event.failure, run_id=event.run_id),
-        "usage": event.usage,
+        "usage": usage_row(event.usage),
+        "closed": event.closed,
         "messages": [message_row(message) for message in event.messages],
     }
 
 
 _ROWS: Final[Mapping[type[Event], Callable[[Any], dict[str, object]]]] = {
     TextDelta: _delta,
+    ReasoningDelta: _delta,
     TurnFinished: _turn_finished,
     RunWaiting: _waiting,
     RunFinished: _finished,

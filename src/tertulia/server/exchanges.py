@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tertulia.messages import Flag, Message
+from tertulia.parts import ToolCall
 from tertulia.stores import ConversationStore
 
 _HIDDEN = Flag.WITHDRAWN | Flag.DELETED
@@ -11,12 +12,18 @@ _HIDDEN = Flag.WITHDRAWN | Flag.DELETED
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """A user's message with its answer; ``None`` while there is none."""
+    """A user's message with its answer."""
 
     asked: Message
-    answer: str | None = None
+    said: tuple[Message, ...] = ()
+    """What answers it."""
     last_number: int
     """Number of the last message that belongs to it; 0 while it waits for one."""
+
+    @property
+    def answer(self) -> str | None:
+        """What was answered; ``None`` while nothing was."""
+        return spoken(self.said) if self.said else None
 
 
 async def turn_page(
@@ -33,6 +40,7 @@ async def turn_page(
     messages = await stored.messages(tenant, conversation_id, after=after, limit=wanted)
     batch = messages
     while len(batch) == wanted and len(pair(messages)) <= limit:
+        wanted = len(messages)  # as much again, since a single answer may have used many tools
         batch = await stored.messages(tenant, conversation_id, after=messages[-1].number, limit=wanted)
         messages = messages + batch
     found = pair(messages)
@@ -68,12 +76,26 @@ def with_pending(exchanges: Sequence[Exchange], pending: Iterable[Message]) -> l
 
 
 def spoken(messages: Iterable[Message]) -> str:
-    """Return what an agent said in these messages."""
-    return "\n\n".join(message.text for message in messages if message.role == "assistant")
+    """Return what an agent said in these messages: the last of each turn that says anything.
+
+    What comes before that within a turn was said on the way, between one use of a tool and the next.
+    """
+    turns: dict[tuple[str | None, int], str] = {}
+    for message in messages:
+        if _is_said(message):
+            turn = (message.run_id, message.turn)
+            turns[turn] = message.text or turns.get(turn, "")
+    return "\n\n".join(turns.values())
 
 
 def _with(exchange: Exchange, message: Message) -> Exchange:
-    if message.role != "assistant" or message.flags & _HIDDEN:
+    if message.flags & _HIDDEN or not _is_said(message):
         return replace(exchange, last_number=message.number)
-    said = message.text if exchange.answer is None else f"{exchange.answer}\n\n{message.text}"
-    return replace(exchange, answer=said, last_number=message.number)
+    return replace(exchange, said=(*exchange.said, message), last_number=message.number)
+
+
+def _is_said(message: Message) -> bool:
+    """Whether a message is an agent's, and more than the use of tools."""
+    if message.role != "assistant":
+        return False
+    return bool(message.text) or not any(isinstance(part, ToolCall) for part in message.content)

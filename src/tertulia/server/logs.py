@@ -18,6 +18,11 @@ _QUIET: Final = {
     "uvicorn.access": logging.CRITICAL,
     "asyncio": logging.WARNING,
     "alembic": logging.WARNING,
+    # Addresses that are asked may hold keys.
+    "client": logging.WARNING,
+    "httpx": logging.WARNING,
+    "httpx2": logging.WARNING,
+    "mcp": logging.WARNING,
 }
 _FRAMES: Final = 12
 

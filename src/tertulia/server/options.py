@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final, TypeAlias, get_args
 from pydantic import Field, WithJsonSchema
 from starlette.datastructures import Headers
 
+from tertulia.agent_settings import ModelSettings
 from tertulia.conversations import Multitask, Once
-from tertulia.definitions import ModelSettings
 from tertulia.errors import InvalidInput
 from tertulia.runtime import MAX_KEY, RunOptions, check_key
 from tertulia.server.bodies import Body

@@ -109,12 +109,23 @@ class Withdraw(Body):
     numbers: list[Number] = Field(min_length=1, max_length=1000)
 
 
+class Close(Body):
+    """A conversation is to take no further message."""
+
+    model_config = shown_as({"reason": "The booking is made."})
+
+    reason: Annotated[str, Field(min_length=1, max_length=512)] = Field(
+        default="it was closed on request", description="Is told to whoever writes in it nevertheless."
+    )
+
+
 class Wait(BaseModel):
     """What a run waits for: somebody's decision."""
 
     kind: str
     path: str
     message: str
+    subject: Any = Field(description="What it is about, such as the use of a tool to be approved.")
     until: datetime
     verdicts: list[str]
 
@@ -127,7 +138,10 @@ class Message(BaseModel):
     number: int | None
     role: str
     author: str | None
-    content: list[dict[str, Any]]
+    content: list[dict[str, Any]] = Field(
+        description="Its parts, in order: `text`, `media`, `tool_call`, `tool_result`."
+    )
+    reasoning: list[str] = Field(description="What was thought before it was said, as far as that is known.")
     run_id: str | None
     turn: int
     withdrawn: bool
@@ -148,9 +162,13 @@ class Usage(BaseModel):
 
     input_tokens: int
     output_tokens: int
-    cached_tokens: int
+    cached_tokens: int = Field(description="Of the input, what the provider took from its prompt cache.")
+    reasoning_tokens: int = Field(description="Of the output, what the model thought with and did not say.")
     model_calls: int
-    wasted_calls: int
+    wasted_calls: int = Field(description="Calls made again because an answer may have been lost.")
+    tool_calls: int
+    cost_usd: float = Field(description="By the price table, without the calls whose price is not known.")
+    unpriced_calls: int = Field(description="Calls of models whose price is not known.")
 
 
 class Run(BaseModel):
@@ -208,6 +226,7 @@ class StoredConversation(BaseModel):
     base: int
     hidden: bool
     head: int
+    closed: str | None = Field(description="Why it takes no further message; null while it does.")
     version: int
     created_at: datetime
 

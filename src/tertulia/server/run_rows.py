@@ -2,14 +2,20 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Final
 
 import orjson
 
 from tertulia.conversations import Conversation, Run, Step, StoredJob, Wait
 from tertulia.engine import VERDICTS
 from tertulia.errors import Failure, TertuliaError
-from tertulia.messages import Flag, Message, Part, Text, to_datetime
+from tertulia.messages import Flag, Message, to_datetime
+from tertulia.parts import Part, Reasoning, encode_part
 from tertulia.server.errors import told
+from tertulia.usage import Usage
+
+_CENTS: Final = 9
+"""Digits after the point of what something cost, in US dollars."""
 
 
 def run_row(run: Run, said: Iterable[Message] | None = None) -> dict[str, object]:
@@ -29,7 +35,7 @@ def run_row(run: Run, said: Iterable[Message] | None = None) -> dict[str, object
         "settings": run.options.get("settings", {}),
         "metadata": run.options.get("metadata", {}),
         "attempt": run.attempt,
-        "usage": run.usage,
+        "usage": usage_row(run.usage),
         "created_at": to_datetime(run.created_at),
         "started_at": _time(run.started_at),
         "ended_at": _time(run.ended_at),
@@ -42,26 +48,46 @@ def error_of(failure: Failure | None, *, run_id: str) -> dict[str, object] | Non
     return None if failure is None else told(TertuliaError.of(failure, run_id=run_id))
 
 
+def usage_row(usage: Usage) -> dict[str, object]:
+    """Return what something cost."""
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "model_calls": usage.model_calls,
+        "wasted_calls": usage.wasted_calls,
+        "tool_calls": usage.tool_calls,
+        "cost_usd": round(usage.cost, _CENTS),
+        "unpriced_calls": usage.unpriced_calls,
+    }
+
+
 def wait_row(wait: Wait) -> dict[str, object]:
     """Return what a run waits for, with the verdicts that let it go on."""
     return {
         "kind": wait.kind,
         "path": wait.path,
         "message": wait.message,
+        "subject": orjson.loads(wait.subject) if wait.subject else None,
         "until": to_datetime(wait.until),
         "verdicts": VERDICTS[wait.kind],
     }
 
 
 def message_row(message: Message) -> dict[str, object]:
-    """Return a message; what waits for its number has null there."""
+    """Return a message; what waits for its number has null there.
+
+    What was thought before it was said stands apart, and what only its provider reads is left out.
+    """
     return {
         "object": "message",
         "id": message.id,
         "number": message.number or None,
         "role": message.role,
         "author": message.author,
-        "content": [_part(part) for part in message.content],
+        "content": [_part(part) for part in message.content if not isinstance(part, Reasoning)],
+        "reasoning": [part.text for part in message.content if isinstance(part, Reasoning) and part.text],
         "run_id": message.run_id,
         "turn": message.turn,
         "withdrawn": bool(message.flags & Flag.WITHDRAWN),
@@ -79,7 +105,7 @@ def step_row(step: Step) -> dict[str, object]:
         "kind": step.kind,
         "output": orjson.loads(step.output) if step.output else None,
         "external_id": step.external_id,
-        "usage": step.usage,
+        "usage": usage_row(step.usage),
         "started_at": to_datetime(step.started_at),
         "ended_at": _time(step.ended_at),
     }
@@ -98,6 +124,7 @@ def conversation_row(conversation: Conversation) -> dict[str, object]:
         "base": conversation.base,
         "hidden": conversation.is_hidden,
         "head": conversation.head,
+        "closed": conversation.closed,
         "version": conversation.version,
         "created_at": to_datetime(conversation.created_at),
     }
@@ -120,7 +147,7 @@ def job_row(stored: StoredJob) -> dict[str, object]:
 
 
 def _part(part: Part) -> dict[str, object]:
-    return {"type": "text", "text": part.text} if isinstance(part, Text) else part.raw
+    return {name: value for name, value in encode_part(part).items() if name != "opaque"}
 
 
 def _time(microseconds: int | None) -> datetime | None:

@@ -26,7 +26,7 @@ from tertulia.server.run_rows import run_row, step_row
 from tertulia.server.sse import MEDIA_TYPE, EventStream
 
 _TAGS: Final[list[str | Enum]] = ["runs"]
-_FAILING: Final = (404, 408, 409, 413, 415, 422, 502, 503, 504)
+_FAILING: Final = (404, 408, 409, 413, 415, 422, 429, 502, 503, 504)
 _EVENTS: Final = (
     "An event of a stream has its number as `id`, its kind as `event`, and JSON as `data`. "
     "The last one is `run.finished`, or `stream.resume`, which tells where to go on."

@@ -2,13 +2,15 @@
 
 from enum import Enum
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 from fastapi import APIRouter, Query, Request, Response
 
+from tertulia.agent_settings import ModelSettings, RunLimits
 from tertulia.app import App
 from tertulia.conversations import DEFAULT_TENANT, NewConversation
-from tertulia.definitions import AgentDefinition, ModelSettings
+from tertulia.definitions import AgentDefinition, decode_tool
+from tertulia.engine import Ticket
 from tertulia.errors import InvalidInput, SessionMismatch, TertuliaError
 from tertulia.ids import AGENT, CONVERSATION, is_id, new_id
 from tertulia.messages import check_text
@@ -20,7 +22,7 @@ from tertulia.server.edge import note
 from tertulia.server.errors import TUTORIAL_STATUSES, answers, going_down, respond
 from tertulia.server.lists import MAX_LIMIT, Page, answer, as_response, place, place_number
 from tertulia.server.options import ONCE, PARAMETERS, once_of, options_of
-from tertulia.server.tutorial_rows import agent_row, conversation_row, exchange_row
+from tertulia.server.tutorial_rows import agent_row, closed_row, conversation_row, exchange_row
 from tertulia.shapes import shape_text
 
 _TAGS: Final[list[str | Enum]] = ["agents"]
@@ -48,7 +50,7 @@ class Tutorial:
         post(
             "/agents/chat-agent",
             self.chat_agent,
-            responses=answers(forms.Answer, 404, 408, 409, 412, 413, 415, 422, 502, 503, 504),
+            responses=answers(forms.Answer, 404, 408, 409, 412, 413, 415, 422, 429, 502, 503, 504),
             openapi_extra=described(forms.Chat) | {"parameters": PARAMETERS},
         )
         post(
@@ -62,6 +64,12 @@ class Tutorial:
             self.create_agent,
             responses=answers(forms.Agent, 408, 409, 413, 415, 422, 503),
             openapi_extra=described(forms.CreateAgent) | ONCE,
+        )
+        post(
+            "/agents/summarize-conversation",
+            self.summarize_conversation,
+            responses=answers(forms.Summary, 404, 408, 413, 415, 422, 502, 503, 504),
+            openapi_extra=described(forms.Summarize),
         )
         get("/agents/get-messages", self.get_messages, responses=answers(list[forms.Exchange], 404, 422, 503))
         get(
@@ -81,7 +89,10 @@ class Tutorial:
     async def create_agent(self, request: Request) -> Response:
         """Create an agent."""
         form = await read(request, forms.CreateAgent)
-        self._app.check_model(form.model)
+        model = tuple(form.model) if isinstance(form.model, list) else form.model
+        self._app.check_model(model)
+        tools = tuple(decode_tool(choice) for choice in form.tools)
+        self._app.check_tools(tools)
         agent_id = new_id(AGENT)
         definition = AgentDefinition(
             name=check_text(form.name, what="name") or f"agent-{agent_id[-12:]}",
@@ -89,8 +100,10 @@ class Tutorial:
             first_message=check_text(form.first_message, what="first_message"),
             response_shape=check_text(shape_text(form.response_shape), what="response_shape"),
             instructions=check_text(form.instructions, what="instructions"),
-            model=form.model,
+            model=model,
             settings=ModelSettings.parse(form.settings),
+            tools=tools,
+            limits=RunLimits.parse(form.limits),
         )
         once = once_of(request.headers, form)
         agent = await self._app.store.agents.create(DEFAULT_TENANT, agent_id, definition.checked(), once=once)
@@ -182,8 +195,34 @@ class Tutorial:
             return respond(error.in_run(run_id), key=options.idempotency_key, statuses=TUTORIAL_STATUSES)
         if finished is None:
             return going_down(run_id, key=options.idempotency_key)
-        shown = form.conversation_id or conversation.shown_id
-        return as_response({"conversation_id": shown, "response": exchanges.spoken(finished.messages)})
+        row: dict[str, object] = {
+            "conversation_id": form.conversation_id or conversation.shown_id,
+            "response": exchanges.spoken(finished.messages),
+            "closed": None if finished.closed is None else await self._closed(ticket, finished.closed),
+        }
+        return as_response(row)
+
+    async def summarize_conversation(self, request: Request) -> Response:
+        """Have a model say what a conversation comes to, with the keys of the agent's response shape.
+
+        Nothing of it is kept.
+        """
+        form = await read(request, forms.Summarize)
+        name = check_text(form.conversation_id, what="conversation_id")
+        try:
+            summary = await self._app.summarize(name, tenant=DEFAULT_TENANT)
+        except TertuliaError as error:
+            return respond(error, statuses=TUTORIAL_STATUSES)
+        return as_response(summary | {"conversation_id": form.conversation_id})
+
+    async def _closed(self, ticket: Ticket, reason: str) -> dict[str, object]:
+        """Return how it is told that a conversation has come to its end with a run."""
+        run = ticket.run
+        agent = await self._app.store.agents.get(
+            DEFAULT_TENANT, ticket.conversation.agent_id, version=run.agent_version
+        )
+        chosen = ModelSettings.of_kept(cast("dict[str, object]", run.options.get("settings", {})))
+        return closed_row(reason, agent.definition.settings.under(chosen).farewell)
 
     async def _addressed(self, form: forms.Chat) -> str | NewConversation:
         if form.conversation_id is not None and form.agent_id is None:

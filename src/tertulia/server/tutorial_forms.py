@@ -1,11 +1,12 @@
 """What the tutorial's surface takes and gives, field by field."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from tertulia import definitions
+from tertulia.agent_settings import RunLimits
 from tertulia.runtime import MAX_NAME
 from tertulia.server.bodies import Body, shown_as
 from tertulia.server.options import Options, Settings
@@ -19,6 +20,26 @@ def _printable(text: str) -> str:
 
 Ident = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 ModelName = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
+_MAX_MODELS: Final = 8
+_MAX_TOOLS: Final = 128
+Models = Annotated[list[ModelName], Field(min_length=1, max_length=_MAX_MODELS)]
+Limits: TypeAlias = Annotated[dict[str, object], WithJsonSchema(RunLimits.json_schema())]
+"""What a run may use up; :meth:`RunLimits.parse` checks it."""
+_SERVER_OF_TOOLS: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "type": {"const": "mcp"},
+        "server_label": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,32}$"},
+        "server_url": {"type": "string"},
+        "allowed_tools": {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]},
+        "require_approval": {"enum": ["always", "never"], "default": "always"},
+    },
+    "required": ["type", "server_label", "server_url"],
+    "additionalProperties": False,
+}
+ServerOfTools: TypeAlias = Annotated[dict[str, object], WithJsonSchema(_SERVER_OF_TOOLS)]
+"""A server of tools, as OpenAI's APIs take it; :func:`definitions.decode_tool` checks it."""
+Tools = Annotated[list[Ident | ServerOfTools], Field(max_length=_MAX_TOOLS)]
 
 
 class CreateAgent(Body):
@@ -44,8 +65,18 @@ class CreateAgent(Body):
     name: str = Field(
         default="", max_length=definitions.MAX_NAME, description="Unique; one is made up if it is empty."
     )
-    model: ModelName | None = Field(default=None, description="`provider:model`; default: the server's.")
+    model: ModelName | Models | None = Field(
+        default=None,
+        description="`provider:model`, or several, each of which stands in for the one before it; "
+        "default: the server's.",
+    )
     settings: Settings | None = Field(default=None, description="How the model is asked.")
+    tools: Tools = Field(
+        default=[],
+        description="What it can use: names of this installation's tools, `mcp:LABEL` for all tools of one "
+        "of its servers, or a server elsewhere that speaks MCP.",
+    )
+    limits: Limits | None = Field(default=None, description="What answering one message may use up.")
 
 
 class CreateConversation(Body):
@@ -78,6 +109,14 @@ class Chat(Options):
     )
 
 
+class Summarize(Body):
+    """A conversation to be summarized."""
+
+    model_config = shown_as({"conversation_id": "dinner"})
+
+    conversation_id: Ident
+
+
 class Conversation(BaseModel):
     """A conversation."""
 
@@ -95,8 +134,10 @@ class Agent(BaseModel):
     first_message: str
     response_shape: str
     instructions: str
-    model: str | None
+    model: str | list[str] | None
     settings: Settings
+    tools: list[str | ServerOfTools]
+    limits: Limits
     timestamp: datetime
     conversations: list[Conversation]
 
@@ -111,11 +152,28 @@ class Exchange(BaseModel):
     timestamp: datetime
 
 
+class Closed(BaseModel):
+    """Why a conversation has come to its end, and what its user is to be shown."""
+
+    reason: str
+    notice: str
+
+
 class Answer(BaseModel):
     """What the agent said; with a response shape, a JSON object as text."""
 
     conversation_id: str
     response: str
+    closed: Closed | None = Field(description="Set when the conversation has come to its end with this.")
+
+
+class Summary(BaseModel):
+    """What a conversation comes to, and the keys of its agent's response shape."""
+
+    model_config = ConfigDict(extra="allow")
+
+    conversation_id: str
+    summary: str
 
 
 class Greeting(BaseModel):

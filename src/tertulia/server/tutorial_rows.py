@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from tertulia.conversations import Conversation
-from tertulia.definitions import Agent
+from tertulia.definitions import Agent, encode_tool
 from tertulia.messages import to_datetime
 from tertulia.server.exchanges import Exchange
 
@@ -20,9 +20,17 @@ def agent_row(agent: Agent, conversations: Iterable[Conversation]) -> dict[str, 
         "instructions": definition.instructions,
         "model": definition.model,
         "settings": definition.settings.given(),
+        "tools": [encode_tool(choice) for choice in definition.tools],
+        "limits": definition.limits.given(),
         "timestamp": to_datetime(agent.created_at),
         "conversations": [conversation_row(conversation) for conversation in conversations],
     }
+
+
+def closed_row(reason: str, farewell: str | None) -> dict[str, object]:
+    """Return why a conversation has come to its end, with what its user is to be shown."""
+    plain = f"This conversation has come to its end: {reason.rstrip('.')}."
+    return {"reason": reason, "notice": farewell or plain}
 
 
 def conversation_row(conversation: Conversation) -> dict[str, object]:

@@ -114,6 +114,14 @@ class ConversationStore(Protocol):
         """
         ...
 
+    async def set_closed(self, tenant: int, conversation: str, reason: str | None) -> Conversation:
+        """Close a conversation, so that it takes no further message, or open it again (``None``).
+
+        One that is as wanted already stays as it is, its reason too. Runs that were accepted before
+        are carried out. A branch is open, whatever its source is. Raises ``NotFound``.
+        """
+        ...
+
     async def get(self, tenant: int, conversation: str) -> Conversation:
         """Return a conversation by id or alias; raises ``NotFound``."""
         ...

@@ -76,9 +76,14 @@ class RunStore(RunReader, Protocol):
         head or anything holds or waits. A key is known for 24 hours in the conversation that was
         named (of a branch: its source); where one without an alias was to be made, also in its agent.
 
+        A closed conversation takes nothing (:class:`~tertulia.errors.ConversationClosed`), nor a new
+        run on an old message, nor what would be appended to it by way of a branch; unless the
+        submission ``reopens`` it: then it is open in the same transaction. What was accepted before
+        it was closed is carried out.
+
         Raises also ``NotFound``, ``SessionMismatch``, :class:`~tertulia.errors.IdempotencyMismatch`,
-        :class:`~tertulia.errors.ConversationBusy` (``multitask="reject"``), and before that
-        :class:`~tertulia.errors.HeadMoved`.
+        :class:`~tertulia.errors.ConversationBusy` (``multitask="reject"``), before that
+        :class:`~tertulia.errors.HeadMoved`, and before that ``ConversationClosed``.
         """
         ...
 
@@ -87,9 +92,10 @@ class RunStore(RunReader, Protocol):
     ) -> Accepted:
         """Make a new run on the input message of a failed one.
 
-        Raises ``NotFound``, and ``ConversationMovedOn`` if the run has not failed or under the
-        conditions of ``accept``, or if its message was withdrawn or erased. The scope of ``once`` is
-        the failed run; asked again with it, the new run is returned, with ``is_new=False``.
+        Raises ``NotFound``, ``ConversationClosed``, and ``ConversationMovedOn`` if the run has not
+        failed or under the conditions of ``accept``, or if its message was withdrawn or erased. The
+        scope of ``once`` is the failed run; asked again with it, the new run is returned, with
+        ``is_new=False``.
         """
         ...
 
@@ -170,6 +176,7 @@ class RunStore(RunReader, Protocol):
         commit again, its acknowledgement having been lost, is acknowledged and writes nothing,
         whatever was asked of the run since.
         With a ``wait`` the lease is over as well, and the run goes on holding its conversation.
+        With ``closes`` the conversation takes no further message from then on.
 
         Finished steps and messages are progress: ``attempt`` is 0 after them. An intent is none.
 

@@ -17,6 +17,7 @@ from tertulia.conversations import (
 )
 from tertulia.errors import (
     ConversationBusy,
+    ConversationClosed,
     ConversationMovedOn,
     Failure,
     HeadMoved,
@@ -42,6 +43,8 @@ class Standing:
     """Whether a run is running or waiting."""
     queued: bool = False
     """Whether accepted runs wait to be claimed."""
+    closed: str | None = None
+    """Why it takes no further message; ``None`` while it does."""
 
     @property
     def is_free(self) -> bool:
@@ -50,15 +53,17 @@ class Standing:
 
 
 def admit(
-    standing: Standing, *, multitask: Multitask, expected_head: int | None = None
+    standing: Standing, *, multitask: Multitask, expected_head: int | None = None, reopens: bool = False
 ) -> Literal["claim", "queue"]:
     """Say whether a new run may begin at once or has to wait.
 
-    Raises :class:`~tertulia.errors.HeadMoved` if a head is expected and the conversation is
-    elsewhere or about to move, else :class:`~tertulia.errors.ConversationBusy` if the request does
-    not want to wait and would have to. Who interrupts or rolls back waits in line like everybody
-    else; :func:`stop_for` says what becomes of the holder.
+    Raises what :func:`check_open` raises; then :class:`~tertulia.errors.HeadMoved` if a head is
+    expected and the conversation is elsewhere or about to move, else
+    :class:`~tertulia.errors.ConversationBusy` if the request does not want to wait and would have to.
+    Who interrupts or rolls back waits in line like everybody else; :func:`stop_for` says what becomes
+    of the holder.
     """
+    check_open(standing, reopens=reopens)
     if expected_head is not None and (expected_head != standing.head or not standing.is_free):
         raise HeadMoved(f"the conversation is at message {standing.head}, or about to move on from it")
     if standing.is_free:
@@ -66,6 +71,17 @@ def admit(
     if multitask == "reject":
         raise ConversationBusy
     return "queue"
+
+
+def check_open(standing: Standing, *, reopens: bool = False) -> None:
+    """Return if the conversation takes a message, or the request opens it again.
+
+    Raises :class:`~tertulia.errors.ConversationClosed`, which tells why it was closed.
+    """
+    if standing.closed is None or reopens:
+        return
+    reason = standing.closed.strip().rstrip(".")
+    raise ConversationClosed(f"this conversation has come to its end: {reason}" if reason else "")
 
 
 def stop_for(multitask: Multitask) -> Stop:
@@ -108,6 +124,7 @@ def repeat(
     request_hash: bytes,
     stored_hash: bytes,
     flags: Flag = Flag.NONE,
+    reopens: bool = False,
 ) -> Literal["join", "again"]:
     """Say what becomes of a request whose key is known.
 
@@ -115,12 +132,14 @@ def repeat(
     a successor on the same message, and that one answers for the key), ``standing`` is that of its
     conversation. What the request expects of the head, or not to wait, was settled the first time.
 
-    Raises :class:`~tertulia.errors.IdempotencyMismatch`, and what :func:`check_repeatable` raises.
+    Raises :class:`~tertulia.errors.IdempotencyMismatch`, and, unless an earlier run is joined, what
+    :func:`check_open` and :func:`check_repeatable` raise.
     """
     if request_hash != stored_hash:
         raise IdempotencyMismatch
     if earlier.status is not RunStatus.FAILED:
         return "join"
+    check_open(standing, reopens=reopens)
     check_repeatable(earlier, standing, flags)
     return "again"
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tertulia.testing.llm_contract import LLMContract
     from tertulia.testing.reading import read_history
     from tertulia.testing.store_contract import StoreContract
+    from tertulia.testing.tool_contract import ToolContract, ToolSourceContract
 
 __all__ = [
     "POINTS",
@@ -22,6 +23,8 @@ __all__ = [
     "LLMContract",
     "ScriptedLLM",
     "StoreContract",
+    "ToolContract",
+    "ToolSourceContract",
     "check",
     "crash_at",
     "read_history",
@@ -36,6 +39,8 @@ __getattr__ = lazily(
         "LLMContract": "tertulia.testing.llm_contract:LLMContract",
         "ScriptedLLM": "tertulia.llms.scripted:ScriptedLLM",
         "StoreContract": "tertulia.testing.store_contract:StoreContract",
+        "ToolContract": "tertulia.testing.tool_contract:ToolContract",
+        "ToolSourceContract": "tertulia.testing.tool_contract:ToolSourceContract",
         "check": "tertulia.testing.history:check",
         "crash_at": "tertulia.testing.crashing:crash_at",
         "read_history": "tertulia.testing.reading:read_history",

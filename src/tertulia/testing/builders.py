@@ -21,14 +21,15 @@ from tertulia.conversations import (
     RunStatus,
     Step,
     Submission,
-    Usage,
     Wait,
 )
 from tertulia.definitions import Agent, AgentDefinition
 from tertulia.errors import Failure
 from tertulia.ids import AGENT, CONVERSATION, JOB, MESSAGE, OWNER, RUN, new_id
-from tertulia.messages import Message, now_us, text_content
+from tertulia.messages import Message, now_us
+from tertulia.parts import text_content
 from tertulia.stores.base import Store
+from tertulia.usage import Usage
 
 PERFORMER: Final = "agent"
 HOUR_US: Final = 3_600_000_000
@@ -191,9 +192,9 @@ def a_decision(path: str = "turn/1/tool/mail/decision", *, output: str = '{"deci
     )
 
 
-def a_wait(*, path: str = "turn/1/tool/mail", until: int = LATER_US) -> Wait:
+def a_wait(*, path: str = "turn/1/tool/mail", until: int = LATER_US, subject: str = "") -> Wait:
     """Return what a run could wait for."""
-    return Wait(kind="approval", path=path, message="May the mail be sent?", until=until)
+    return Wait(kind="approval", path=path, message="May the mail be sent?", until=until, subject=subject)
 
 
 def a_frame(first: int = 0, last: int | None = None, *, text: str = "a") -> Frame:

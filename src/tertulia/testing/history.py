@@ -8,7 +8,19 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeAlias
+
+from tertulia.testing.rows import (
+    ConversationRow,
+    Crash,
+    History,
+    MessageRow,
+    RunRow,
+    Said,
+    SegmentRow,
+    Violation,
+    Witness,
+)
 
 QUEUED: Final = "queued"
 RUNNING: Final = "running"
@@ -20,126 +32,12 @@ _TERMINAL: Final = frozenset({COMPLETED, "failed", CANCELLED})
 _ROLLBACK: Final = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConversationRow:
-    """A conversation as its row tells it; ids are plain hexadecimal digits here and below."""
-
-    id: str
-    head: int
-    next_run: int
-    holder: str | None = None
-    queued: int = 0
-    parent_id: str | None = None
-    base: int = 0
-    """So many messages it shares with its parent; its own are numbered from the next."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentRow:
-    """Messages of one conversation that are another's as well."""
-
-    conversation_id: str
-    source_id: str
-    """The conversation whose own they are."""
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageRow:
-    """A message of a log."""
-
-    conversation_id: str
-    number: int
-    id: str
-    run_id: str | None
-    turn: int
-    role: str
-    text: str
-    is_withdrawn: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRow:
-    """A run; times are microseconds since 1970."""
-
-    id: str
-    conversation_id: str
-    n: int
-    status: str
-    epoch: int
-    input_message_id: str
-    input_number: int
-    last_number: int
-    created_at: int
-    ended_at: int | None = None
-    input: str | None = None
-    """What its message says, as long as that has no number."""
-    stop: int = 0
-    """What it was asked for that is to stop it; above 0 it may end as cancelled only."""
-    is_asking: bool = False
-    """Whether somebody's decision about it is noted as missing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """What a database holds."""
-
-    conversations: Sequence[ConversationRow] = ()
-    segments: Sequence[SegmentRow] = ()
-    messages: Sequence[MessageRow] = ()
-    runs: Sequence[RunRow] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """A request that was made, however often it was sent under its key."""
-
-    conversation_id: str
-    text: str
-    answer: str | None = None
-    """What came back; ``None`` if nothing did."""
-    is_acknowledged: bool = False
-    """Whether we were told that the message is kept."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crash:
-    """A process that ended, some time between two moments (microseconds since 1970)."""
-
-    begin: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Witness:
-    """What was seen from outside."""
-
-    said: Sequence[Said] | None = None
-    """Every request that was made; ``None`` if nobody took note."""
-    calls: Mapping[str, int] | None = None
-    """Calls of a model that never fails, by the text that they were to answer; ``None`` if not counted."""
-    crashes: Sequence[Crash] = ()
-    is_quiet: bool = False
-    """Whether everything has had the time to end."""
-    may_wait: bool = False
-    """Whether runs may wait for a decision even so, and others behind them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A promise that was broken."""
-
-    rule: str
-    detail: str
-
-
 def check(history: History, witness: Witness | None = None) -> list[Violation]:
     """Return every violation of the promises; an empty list is what one hopes for."""
     seen = witness or Witness()
     found = []
     for log in _logs(history):
-        found += [*_numbers(log), *_order(log), *_ends(log), *_stops(log), *_queue(log)]
+        found += [*_numbers(log), *_order(log), *_ends(log), *_tools(log), *_stops(log), *_queue(log)]
     found += [*_strays(history), *_branches(history)]
     if seen.is_quiet:
         found += _unended(history, may_wait=seen.may_wait)
@@ -148,6 +46,10 @@ def check(history: History, witness: Witness | None = None) -> list[Violation]:
     if seen.calls is not None:
         found += _paid(history, seen.calls, seen.crashes)
     return found
+
+
+_Use: TypeAlias = tuple[str | None, int, str]
+"""A use of a tool: in which run and turn, and its id."""
 
 
 @dataclass(slots=True)
@@ -228,8 +130,33 @@ def _ends(log: _Log) -> Iterator[Violation]:
             yield Violation("answer", f"run {run.id} is completed without an answer")
         if run.last_number != max((each.number for each in answers), default=0):
             yield Violation("answer", f"run {run.id}: last number {run.last_number} is not that of its last")
-        if any(count > 1 for count in Counter(each.turn for each in answers).values()):
+        said = [each for each in answers if each.role == "assistant" and not each.is_erased]
+        last_words = Counter(each.turn for each in said if not each.calls)
+        if any(count > 1 for count in last_words.values()):
             yield Violation("once", f"run {run.id} has said one turn twice")
+
+
+def _tools(log: _Log) -> Iterator[Violation]:
+    """What tools have given was asked for before, once; and nothing is lacking where a run is completed.
+
+    Of a turn of which something was erased, nothing can be said.
+    """
+    completed = {run.id for run in log.runs if run.status == COMPLETED}
+    unknown = {(each.run_id, each.turn) for each in log.messages if each.is_erased}
+    asked, given = Counter[_Use](), Counter[_Use]()
+    for message in log.messages:
+        turn = (message.run_id, message.turn)
+        if turn not in unknown:
+            given.update((*turn, each) for each in message.results)
+            for use in ((*turn, each) for each in message.results):
+                if given[use] > asked[use]:
+                    yield Violation("tools", f"message {message.number} gives what was not asked: {use}")
+            asked.update((*turn, each) for each in message.calls)
+    for use, count in asked.items():
+        if count > 1:
+            yield Violation("once", f"a tool was asked for twice: {use}")
+        if use[0] in completed and not given[use]:
+            yield Violation("tools", f"run {use[0]} is completed, and lacks the result of {use}")
 
 
 def _unended(history: History, *, may_wait: bool) -> Iterator[Violation]:
@@ -336,29 +263,33 @@ def _kept(history: History, said: Sequence[Said]) -> Iterator[Violation]:
 def _answers(history: History) -> dict[tuple[str, str], list[str]]:
     """Return what was answered to every message of a user."""
     asked = {each.id: each for each in history.messages if each.role == "user"}
-    by_run = defaultdict(list)
+    turns: dict[str | None, dict[int, str]] = defaultdict(dict)
     for message in sorted(history.messages, key=lambda each: each.number):
-        if message.role != "user":
-            by_run[message.run_id].append(message.text)
+        if message.role == "assistant":  # of a turn that used tools, the last words are the answer
+            said = turns[message.run_id]
+            said[message.turn] = message.text or said.get(message.turn, "")
     found = defaultdict(list)
     for run in history.runs:
         question = asked.get(run.input_message_id)
-        if question is not None and by_run[run.id]:
-            found[question.conversation_id, question.text].append("\n\n".join(by_run[run.id]))
+        if question is not None and turns[run.id]:
+            found[question.conversation_id, question.text].append("\n\n".join(turns[run.id].values()))
     return found
 
 
 def _paid(history: History, calls: Mapping[str, int], crashes: Sequence[Crash]) -> Iterator[Violation]:
     """A model is asked once for every message, and once more at most for every crash on the way.
 
-    About a message without a number it is never asked, and about one whose run was stopped it need not be.
+    Where it wants to use tools first, it is asked once more after each time. About a message without a
+    number it is never asked, and about one whose run was stopped it need not be.
     """
     texts = {each.id: each.text for each in history.messages if each.role == "user"}
+    rounds = Counter(each.run_id for each in history.messages if each.calls)
     least, most = Counter[str](), Counter[str]()
     for run in history.runs:
         if (text := texts.get(run.input_message_id)) is not None:
-            least[text] += run.status == COMPLETED
-            most[text] += 1 + sum(_hits(crash, run) for crash in crashes)
+            asked = 1 + rounds[run.id]
+            least[text] += asked if run.status == COMPLETED else 0
+            most[text] += asked + sum(_hits(crash, run) for crash in crashes)
     for text in {*texts.values(), *calls}:
         if not least[text] <= calls.get(text, 0) <= most[text]:
             told = f"{text!r}: {calls.get(text, 0)} calls, expected {least[text]} to {most[text]}"
@@ -367,3 +298,17 @@ def _paid(history: History, calls: Mapping[str, int], crashes: Sequence[Crash]) 
 
 def _hits(crash: Crash, run: RunRow) -> bool:
     return run.created_at <= crash.end and (run.ended_at is None or crash.begin <= run.ended_at)
+
+
+__all__ = [
+    "ConversationRow",
+    "Crash",
+    "History",
+    "MessageRow",
+    "RunRow",
+    "Said",
+    "SegmentRow",
+    "Violation",
+    "Witness",
+    "check",
+]

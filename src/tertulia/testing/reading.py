@@ -14,6 +14,7 @@ from tertulia.testing.history import ConversationRow, History, MessageRow, RunRo
 _Row: TypeAlias = Sequence[Any]
 
 _WITHDRAWN: Final = 1
+_ERASED: Final = 4
 _CONVERSATIONS: Final = (
     "SELECT id, head, next_run, holder, queued, parent_id, base FROM conversations ORDER BY tenant, id"
 )
@@ -116,6 +117,9 @@ def _history(rows: Iterable[Iterable[_Row]], *, hexed: Callable[[Any], str]) -> 
                 role=row[5],
                 text=_text(row[6]),
                 is_withdrawn=bool(row[7] & _WITHDRAWN),
+                is_erased=bool(row[7] & _ERASED),
+                calls=tuple(part["id"] for part in _parts(row[6], "tool_call")),
+                results=tuple(part["call_id"] for part in _parts(row[6], "tool_result")),
             )
             for row in messages
         ],
@@ -142,4 +146,9 @@ def _history(rows: Iterable[Iterable[_Row]], *, hexed: Callable[[Any], str]) -> 
 
 def _text(content: str) -> str:
     kept = orjson.loads(content) if content else {}
-    return str(kept["text"]) if "text" in kept else "".join(part["text"] for part in kept.get("parts", ()))
+    return str(kept["text"]) if "text" in kept else "".join(part["text"] for part in _parts(content, "text"))
+
+
+def _parts(content: str, kind: str) -> list[dict[str, Any]]:
+    kept = orjson.loads(content) if content else {}
+    return [part for part in kept.get("parts", ()) if part["type"] == kind]

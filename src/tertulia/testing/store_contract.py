@@ -19,6 +19,7 @@ from tertulia.testing.contracts.accepting import AcceptContract
 from tertulia.testing.contracts.agents import AgentContract
 from tertulia.testing.contracts.branch_requests import BranchRequestContract
 from tertulia.testing.contracts.branching import ForkContract
+from tertulia.testing.contracts.closing import ClosingContract
 from tertulia.testing.contracts.committing import CommitContract
 from tertulia.testing.contracts.content import ContentContract
 from tertulia.testing.contracts.conversations import ConversationContract
@@ -43,6 +44,7 @@ class StoreContract(
     ConversationContract,
     ForkContract,
     MarkContract,
+    ClosingContract,
     AcceptContract,
     KeyContract,
     RepeatContract,

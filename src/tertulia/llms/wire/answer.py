@@ -1,18 +1,20 @@
 """An answer put together from the events of a stream, or from one plain JSON object."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from tertulia.conversations import Usage
 from tertulia.errors import ModelMalformed, ModelRefused, ModelUnreachable
 from tertulia.llms.base import Finished, FinishReason
+from tertulia.llms.wire.calls import CallsHeard
+from tertulia.llms.wire.costs import usage_of
 from tertulia.llms.wire.failures import failure_within
-from tertulia.llms.wire.sse import DONE, CleanText, EventLines, decode
+from tertulia.llms.wire.speech import Speech, Told, check_size
+from tertulia.llms.wire.sse import DONE, EventLines, decode
+from tertulia.llms.wire.thoughts import parts_of, thought_beside
+from tertulia.parts import Reasoning
+from tertulia.usage import Usage
 
-MAX_ANSWER: Final = 20 * 1024 * 1024
-
-_MAX_COUNT: Final = 2**53
-"""Tokens beyond which a count is no count."""
-_REASONS: Final[dict[str, FinishReason]] = {
+_REASONS: Final[Mapping[str, FinishReason]] = {
     "stop": "stop",
     "length": "length",
     "content_filter": "content_filter",
@@ -21,6 +23,8 @@ _REASONS: Final[dict[str, FinishReason]] = {
 }
 _JSON: Final = b"{"
 _BOM: Final = b"\xef\xbb\xbf"
+_NO_ANSWER: Final = "the model's provider sent something that is no answer"
+_BESIDE_TEXT: Final = frozenset({"tool_calls", "function_call", "reasoning_content", "reasoning", "refusal"})
 
 
 class Answer:
@@ -35,16 +39,14 @@ class Answer:
         self._usage = Usage(model_calls=1)
         self._reason: FinishReason | None = None
         self._lines = EventLines()
-        self._clean = CleanText()
-        self._texts: list[str] = []
+        self._speech, self._calls = Speech(), CallsHeard()
         self._plain: bytearray | None = None
-        self._size = 0
         self._begun = self._declined = self._heard = False
         self.is_done = False
         """Whether the server has said that nothing more will come."""
 
-    def feed(self, chunk: bytes) -> str:
-        """Take in bytes and return the text that they add, or ``""``.
+    def feed(self, chunk: bytes) -> Told:
+        """Take in bytes and return what they add to the reasoning and to the text.
 
         Raises an error of the ``ModelError`` family for what is no answer and for what carries an error.
         """
@@ -52,26 +54,31 @@ class Answer:
             chunk = self._begin(chunk)
         if self._plain is not None:
             self._plain += chunk
-            _check_size(len(self._plain))
-            return ""
+            check_size(len(self._plain))
+            return []
         return self._take(self._lines.feed(chunk))
 
-    def end(self) -> str:
-        """Take note that no more bytes come, and return the text that this adds."""
-        said = self._whole() if self._plain is not None else self._take(self._lines.rest())
-        return said + self._keep(self._clean.rest())
+    def end(self) -> Told:
+        """Take note that no more bytes come, and return what this adds."""
+        told = self._whole(bytes(self._plain)) if self._plain is not None else self._take(self._lines.rest())
+        return told + self._speech.end()
 
     def finished(self) -> Finished:
         """Return the whole answer; raises if what was heard is none."""
-        if self._reason is None and not (self.is_done and self._texts):
+        text, thought, calls = self._speech.text, self._speech.thought, self._calls.all()
+        if self._reason is None and not (self.is_done and (text or calls)):
             raise self._why_unfinished()
-        if self._declined and not self._texts:
+        if self._declined and not (text or calls):
             raise ModelRefused("the model declined to answer")
+        reason = self._reason or "unknown"
         return Finished(
-            text="".join(self._texts),
+            text=text,
             model=self._model,
             usage=self._usage,
-            finish_reason=self._reason or "unknown",
+            # Some servers say "stop" where the model wants to use tools.
+            finish_reason="tool_calls" if calls and reason in {"stop", "unknown"} else reason,
+            calls=calls,
+            reasoning=(Reasoning(text=thought),) if thought else (),
         )
 
     def _begin(self, chunk: bytes) -> bytes:
@@ -82,12 +89,13 @@ class Answer:
         return chunk
 
     def _why_unfinished(self) -> ModelMalformed | ModelUnreachable:
-        if (self._heard or self._texts) and not self.is_done:
+        if (self._heard or self._speech.size) and not self.is_done:
             return ModelUnreachable("the model's answer was cut before its end")
-        return ModelMalformed("the model's provider sent something that is no answer")
+        return ModelMalformed(_NO_ANSWER)
 
-    def _take(self, payloads: list[bytes]) -> str:
+    def _take(self, payloads: list[bytes]) -> Told:
         said: list[str] = []
+        thought: list[str] = []
         for payload in payloads:
             if payload == DONE:
                 self.is_done = True
@@ -97,80 +105,68 @@ class Answer:
                 if text := _only_text(event):
                     said.append(text)
                 else:
-                    self._note(event, "delta", said)
-        return self._keep(self._clean.feed("".join(said))) if said else ""
+                    self._note(event, said, thought)
+        return self._speech.hear("".join(said), "".join(thought)) if said or thought else []
 
-    def _whole(self) -> str:
+    def _whole(self, plain: bytes) -> Told:
         said: list[str] = []
-        self._note(decode(bytes(self._plain or b"")), "message", said)
+        thought: list[str] = []
+        self._note(decode(plain), said, thought)
         self.is_done = True
-        return self._keep(self._clean.feed("".join(said)))
+        return self._speech.hear("".join(said), "".join(thought))
 
-    def _keep(self, text: str) -> str:
-        if text:
-            self._texts.append(text)
-            self._size += len(text)
-            _check_size(self._size)
-        return text
-
-    def _note(self, event: object, part: str, said: list[str]) -> None:
+    def _note(self, event: object, said: list[str], thought: list[str]) -> None:
         if not isinstance(event, dict):
-            raise ModelMalformed("the model's provider sent something that is no answer")
+            raise ModelMalformed(_NO_ANSWER)
         if error := failure_within(event):
             raise error
         if usage := event.get("usage"):
-            self._usage = _usage(usage)
+            self._usage = usage_of(usage)
         if isinstance(model := event.get("model"), str) and model:
             self._model = model
         choices = event.get("choices")
         if choices:
             self._heard = True
-            self._note_choice(choices, part, said)
+            self._note_choice(choices, said, thought)
 
-    def _note_choice(self, choices: object, part: str, said: list[str]) -> None:
+    def _note_choice(self, choices: object, said: list[str], thought: list[str]) -> None:
         try:
             choice = choices[0]  # type: ignore[index]  # any JSON may come; what does not fit is caught
-            delta = choice.get(part) or {}
-            text, reason = delta.get("content"), choice.get("finish_reason")
+            delta, reason = self._brought(choice), choice.get("finish_reason")
             self._declined = self._declined or bool(delta.get("refusal"))
         except (AttributeError, KeyError, TypeError, IndexError):
-            raise ModelMalformed("the model's provider sent something that is no answer") from None
-        if isinstance(text, str):
-            said.append(text)
-        elif text is not None:
-            raise ModelMalformed("the model's provider sent something that is not text")
+            raise ModelMalformed(_NO_ANSWER) from None
+        text, thought_within = parts_of(delta.get("content"))
+        said.append(text)
+        thought.append(thought_beside(delta) or thought_within)
+        self._note_calls(delta)
         if reason:
             self._reason = _REASONS.get(str(reason), "unknown")
+
+    def _brought(self, choice: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what a choice adds to the answer."""
+        return choice.get("delta" if self._plain is None else "message") or {}
+
+    def _note_calls(self, delta: Mapping[str, Any]) -> None:
+        if calls := delta.get("tool_calls"):
+            if self._plain is None:
+                self._calls.hear(calls)
+            else:
+                self._calls.hear_whole(calls)
+        elif call := delta.get("function_call"):
+            self._calls.hear_function(call)
+        check_size(self._speech.size + self._calls.size)
 
 
 def _only_text(event: object) -> str | None:
     """Return the text of an event that brings nothing else, as nearly all do; ``None`` for the others."""
     try:
         choice = event["choices"][0]  # type: ignore[index]  # any JSON may come; what does not fit is caught
-        text = choice["delta"]["content"]
+        delta = choice["delta"]
+        text = delta["content"]
         is_last = choice["finish_reason"]
     except (LookupError, TypeError):
         return None
-    return text if text.__class__ is str and not is_last else None
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_ANSWER:
-        raise ModelMalformed("the model's answer is too long to be one")
-
-
-def _usage(found: object) -> Usage:
-    if not isinstance(found, dict):
-        return Usage(model_calls=1)
-    details = found.get("prompt_tokens_details")
-    return Usage(
-        input_tokens=_count(found, "prompt_tokens"),
-        output_tokens=_count(found, "completion_tokens"),
-        cached_tokens=_count(details, "cached_tokens") if isinstance(details, dict) else 0,
-        model_calls=1,
-    )
-
-
-def _count(found: dict[str, object], name: str) -> int:
-    count = found.get(name)
-    return min(count, _MAX_COUNT) if isinstance(count, int) and count > 0 else 0
+    if text.__class__ is not str or is_last or (len(delta) > 1 and not _BESIDE_TEXT.isdisjoint(delta)):
+        return None
+    return text

@@ -1,16 +1,22 @@
 """The body of a chat completions request, joined from parts that are encoded once."""
 
-import re
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from typing_extensions import Buffer
 
-from tertulia.definitions import ModelSettings
+from tertulia.agent_settings import ModelSettings
+from tertulia.definitions import ToolSpec
 from tertulia.llms.base import Joinable, Prompt, Shown
+from tertulia.llms.wire import content
+from tertulia.llms.wire.content import wire_name
+from tertulia.llms.wire.tool_list import encode_tools, parameters
 from tertulia.messages import clean_text
+
+__all__ = ["SCHEMA_NAME", "WIRE", "Dialect", "encode", "wire_name"]
 
 WIRE: Final = "openai-chat"
 SCHEMA_NAME: Final = "answer"
@@ -18,8 +24,6 @@ SCHEMA_NAME: Final = "answer"
 _WHOLE: Final = b"]"
 _STREAM: Final = b'],"stream":true'
 _COUNTED: Final = b'],"stream":true,"stream_options":{"include_usage":true}'
-_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]")
-_MAX_NAME: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,16 +34,23 @@ class Dialect:
     """What the server calls the most tokens to answer with."""
     counts_usage: bool = True
     """Whether it knows ``stream_options``."""
+    keeps_answers: bool = False
+    """Whether it keeps answers unless it is told not to."""
 
 
 def encode(model: str, prompt: Prompt, dialect: Dialect) -> bytes:
-    """Return the request's body; of a long history only what is new is worked on."""
+    """Return the request's body; of a long history only what is new is worked on.
+
+    Reasoning is never sent back on this wire, and neither are parts of an unknown kind. Raises
+    :class:`~tertulia.errors.ModelRefused` for what the wire cannot carry.
+    """
     head = b'{"model":%s,"messages":[' % orjson.dumps(model)
-    tail = _manner(prompt, dialect) + _settings(prompt.settings, dialect) + _response_format(prompt) + b"}"
     parts: list[Buffer] = [head]
     for place, piece in enumerate(_pieces(prompt.messages)):
         parts += (b",", piece) if place else (piece,)
-    return b"".join((*parts, tail))
+    parts += (_manner(prompt, dialect), _settings(prompt.settings, dialect))
+    parts += (encode_tools(prompt.tools, _tool), _response_format(prompt), b"}")
+    return b"".join(parts)
 
 
 def _pieces(messages: Sequence[Shown]) -> list[Buffer]:
@@ -53,15 +64,31 @@ def _encoded(shown: Shown) -> bytes:
 
 
 def _encode(shown: Shown) -> bytes:
-    message: dict[str, object] = {"role": shown.role, "content": shown.text}
+    message: dict[str, Any] = {"role": shown.role, "content": shown.text}
     if shown.name and (name := wire_name(shown.name)):
         message["name"] = name
+    if shown.parts:
+        message |= _beyond_text(shown)
     try:
         encoded = orjson.dumps(message)
-    except orjson.JSONEncodeError:
-        encoded = orjson.dumps(message | {"content": clean_text(shown.text)})
+    except orjson.JSONEncodeError:  # half a surrogate pair somewhere
+        text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+        encoded = clean_text(text).encode()
     shown.wire[WIRE] = encoded
     return encoded
+
+
+def _beyond_text(shown: Shown) -> dict[str, Any]:
+    """Return the members of a message that has more than text, or has it otherwise."""
+    if shown.role == "tool":
+        found = content.result(shown.parts)
+        return {"content": found.text, "tool_call_id": content.wire_id(found.call_id)} if found else {}
+    if shown.role == "assistant":
+        calls = content.calls(shown.parts)
+        return {"content": shown.text or None, "tool_calls": calls} if calls else {}
+    if shown.role == "user" and (said := content.with_media(shown.parts)):
+        return {"content": said}
+    return {}
 
 
 def _manner(prompt: Prompt, dialect: Dialect) -> bytes:
@@ -70,14 +97,10 @@ def _manner(prompt: Prompt, dialect: Dialect) -> bytes:
     return _COUNTED if dialect.counts_usage else _STREAM
 
 
-def wire_name(name: str) -> str:
-    """Return a speaker's name in the characters that the wire allows."""
-    return _NOT_IN_NAMES.sub("_", name)[:_MAX_NAME]
-
-
 def _settings(settings: ModelSettings, dialect: Dialect) -> bytes:
-    given = settings.given()
-    given.pop("timeout", None)
+    given = settings.sampling()
+    if dialect.keeps_answers:
+        given["store"] = bool(settings.store)
     if not given:
         return b""
     if "max_tokens" in given:
@@ -90,3 +113,7 @@ def _response_format(prompt: Prompt) -> bytes:
         return b""
     schema = {"name": SCHEMA_NAME, "schema": prompt.response_schema, "strict": False}
     return b',"response_format":' + orjson.dumps({"type": "json_schema", "json_schema": schema}, default=dict)
+
+
+def _tool(spec: ToolSpec) -> dict[str, Any]:
+    return {"type": "function", "function": parameters(spec)}

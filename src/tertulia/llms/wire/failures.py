@@ -39,6 +39,9 @@ _BY_CODE: Final[Mapping[str, type[ModelError]]] = {
     "rate_limit_exceeded": ModelBusy,
 }
 _OVERFLOW: Final = re.compile(r"context (length|window|size)|too many tokens", re.IGNORECASE)
+_UNABLE: Final = re.compile(
+    r"(image|audio|video|file) input is not supported|does not support (images?|audio|tools)\b", re.IGNORECASE
+)
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]")
 _MAX_CODE: Final = 64
 _BAD_REQUEST: Final = "invalid_request_error"
@@ -94,7 +97,7 @@ def _leaf(status: int, codes: list[str], message: str) -> type[ModelError]:
             return leaf
     if leaf := _BY_STATUS.get(status):
         return leaf
-    is_refusal = status < _SERVER or _BAD_REQUEST in codes
+    is_refusal = status < _SERVER or _BAD_REQUEST in codes or bool(_UNABLE.search(message))
     if is_refusal and _OVERFLOW.search(message):
         return ContextTooLong
     return ModelRefused if is_refusal else ModelUnreachable

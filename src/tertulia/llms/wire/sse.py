@@ -22,8 +22,9 @@ class EventLines:
     fields are passed over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, longest: int | None = None) -> None:
         self._kept = bytearray()
+        self._longest = longest
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the payloads that are complete with this chunk."""
@@ -47,7 +48,7 @@ class EventLines:
         return _payloads([line])
 
     def _wait(self) -> list[bytes]:
-        if len(self._kept) > MAX_LINE:
+        if len(self._kept) > (self._longest or MAX_LINE):
             raise ModelMalformed("the model's provider sent a line without end")
         return []
 

@@ -23,9 +23,10 @@ def accept(room: Room, submission: Submission, claimant: Claimant | None, *, now
         _standing(log, submission.conversation),
         multitask=submission.multitask,
         expected_head=submission.expected_head,
+        reopens=submission.reopens,
     )
     run, message = ledger.asked(submission, now=now), ledger.said(submission, now=now)
-    log = log or _made(room, submission, now=now)
+    log = _opened(log or _made(room, submission, now=now), now=now)
     note(room, scopes, once, submission.run_id, now=now)
     entry = ledger.enter(room, log, run, message=message, tokens=submission.tokens)
     if place == "claim":
@@ -43,6 +44,7 @@ def retry(room: Room, names: tuple[str, str], claimant: Claimant, *, once: Once 
     made = made_before(room, run_id, once, room.runs, now=now)
     if made is not None:
         return Accepted(run=made.run, conversation=log.row, is_new=False)
+    rules.check_open(log.standing())
     rules.check_repeatable(earlier.run, log.standing(), _flags(log, earlier))
     note(room, (run_id,), once, new_run_id, now=now)
     run = ledger.asked_again(earlier.run, new_run_id, now=now)
@@ -101,6 +103,7 @@ def _repeat(
         request_hash=submission.request_hash,
         stored_hash=key.request_hash,
         flags=_flags(log, earlier),
+        reopens=submission.reopens,
     )
     if outcome == "join":
         return Accepted(run=earlier.run, conversation=log.row, is_new=False)
@@ -109,7 +112,14 @@ def _repeat(
         input_message_id=earlier.run.input_message_id,
         input_number=earlier.run.input_number,
     )
-    return _again(room, log, run, earlier=earlier, claimant=claimant)
+    return _again(room, _opened(log, now=now), run, earlier=earlier, claimant=claimant)
+
+
+def _opened(log: Log, *, now: int) -> Log:
+    """Return a conversation that has admitted a request: it is open from then on."""
+    if log.row.closed is not None:
+        log.close(None, now=now)
+    return log
 
 
 def _again(room: Room, log: Log, run: Run, *, earlier: Entry, claimant: Claimant | None) -> Accepted:

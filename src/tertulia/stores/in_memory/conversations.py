@@ -57,6 +57,14 @@ class InMemoryConversations(ConversationStore):
             return log.row
 
     @override
+    async def set_closed(self, tenant: int, conversation: str, reason: str | None) -> Conversation:
+        with self._state.lock:
+            log = self._state.rooms[tenant].known_log(conversation)
+            if (log.row.closed is None) is not (reason is None):
+                log.close(reason, now=self._state.now())
+            return log.row
+
+    @override
     async def get(self, tenant: int, conversation: str) -> Conversation:
         with self._state.lock:
             return self._state.rooms[tenant].known_log(conversation).row

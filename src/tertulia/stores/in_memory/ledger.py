@@ -20,7 +20,8 @@ from tertulia.conversations import (
     Submission,
     Wait,
 )
-from tertulia.messages import Flag, Message, decode_content, encode_content
+from tertulia.messages import Flag, Message
+from tertulia.parts import decode_content, encode_content
 from tertulia.stores import rules
 from tertulia.stores.in_memory.marking import mark
 from tertulia.stores.in_memory.state import Entry, JobEntry, KeptFrame, Log, Room
@@ -154,6 +155,7 @@ def write(room: Room, log: Log, entry: Entry, commit: Commit, *, now: int) -> No
         updated_at=now,
         tokens=log.row.tokens + commit.tokens,
         state=log.row.state if commit.state is None else commit.state,
+        closed=log.row.closed if commit.closes is None else commit.closes,
     )
     entry.run = replace(
         entry.run,

@@ -3,7 +3,7 @@
 from bisect import insort
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from threading import Lock
 
@@ -109,7 +109,12 @@ class Log:
             head=self.row.head,
             holder=self.holder is not None,
             queued=any(entry.is_queued for entry in self.unfinished),
+            closed=self.row.closed,
         )
+
+    def close(self, reason: str | None, *, now: int) -> None:
+        """Have it take no further message, for this reason, or take them again (``None``)."""
+        self.row = replace(self.row, closed=reason, updated_at=now)
 
     def newest_on(self, message_id: str) -> Entry:
         """Return the newest run on this input message, which there is."""

@@ -20,7 +20,7 @@ from tertulia.conversations import (
 from tertulia.errors import IdempotencyMismatch, NotFound
 from tertulia.messages import Flag, now_us
 from tertulia.stores import rules
-from tertulia.stores.sql import branching, once, placing, standing, stopping
+from tertulia.stores.sql import branching, closing, once, placing, standing, stopping
 from tertulia.stores.sql.placing import NewRun
 from tertulia.stores.sql.rows import RUN_COLUMNS, run_of
 from tertulia.stores.sql.schema import IDEMPOTENCY, RUNS
@@ -62,7 +62,13 @@ async def accept(db: Connection, submission: Submission, claimant: Claimant | No
         if earlier is not None:
             return await _repeated(db, submission, earlier, claimant)
     held = await _taking_in(db, tenant, named, there)
-    rules.admit(held.standing, multitask=submission.multitask, expected_head=submission.expected_head)
+    rules.admit(
+        held.standing,
+        multitask=submission.multitask,
+        expected_head=submission.expected_head,
+        reopens=submission.reopens,
+    )
+    await closing.open_again(db, held)
     new = NewRun(
         run_id=submission.run_id,
         performer=submission.performer,
@@ -168,9 +174,11 @@ async def _repeated(
         request_hash=submission.request_hash,
         stored_hash=stored_hash,
         flags=await _flags(db, held, run),
+        reopens=submission.reopens,
     )
     if verdict == "join":
         return Accepted(run=run, conversation=held.conversation, is_new=False)
+    await closing.open_again(db, held)
     renewed = replace(run, performer=submission.performer, options=submission.options)
     return await _again(db, (held, renewed, tokens), submission.run_id, claimant)
 
@@ -185,6 +193,7 @@ async def retry(
     if earlier is not None:
         found = await standing.run_found(db, tenant, earlier)
         return Accepted(run=found, conversation=held.conversation, is_new=False)
+    rules.check_open(held.standing)
     rules.check_repeatable(run, held.standing, await _flags(db, held, run))
     return await _again(db, (held, run, tokens), new, claimant)
 

@@ -146,6 +146,7 @@ def _row(source: Conversation, branch: Branch) -> dict[str, Any]:
         "flags": HIDDEN if branch.is_hidden else 0,
         "first_message": source.first_message,
         "state": source.state if branch.at == source.head else None,
+        "closed": None,
         "metadata": None,
         "created_at": at,
         "updated_at": at,

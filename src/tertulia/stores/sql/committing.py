@@ -8,14 +8,15 @@ from sqlalchemy import bindparam, func, literal_column, null, select, update
 from tertulia import ids
 from tertulia.conversations import Claimant, Commit, Committed, Ending, Frame, Job, Lease, Step
 from tertulia.errors import LeaseLost
-from tertulia.messages import Message, encode_content, now_us
+from tertulia.messages import Message, now_us
+from tertulia.parts import encode_content
 from tertulia.stores import rules
-from tertulia.stores.sql import journal, placing, recording, standing, stopping
+from tertulia.stores.sql import closing, journal, placing, recording, standing, stopping
 from tertulia.stores.sql.rows import (
     encode_failure,
-    encode_usage,
     encode_wait,
     message_params,
+    spell_usage,
     step_params,
 )
 from tertulia.stores.sql.schema import JOBS, MESSAGES, RUNS
@@ -24,9 +25,6 @@ from tertulia.stores.sql.statements import Connection, Params, Statement, insert
 
 _FEW: Final = 8
 """Frames that may be written in one statement with everything else."""
-
-_NO_USAGE: Final = "[0,0,0,0,0]"
-"""A total of nothing, which unlike NULL takes the place of what was there."""
 
 _R: Final = RUNS.c
 _RUN: Final = update(RUNS).where(_R.tenant == bindparam("tenant"), _R.id == bindparam("run"))
@@ -83,6 +81,8 @@ async def commit(db: Connection, lease: Lease, commit: Commit, claimant: Claiman
     if found.owner != lease.owner:
         raise LeaseLost().in_run(lease.run_id)
     rules.check_stop(found.stop, commit)
+    if commit.closes is not None:
+        await closing.note(db, found.held, commit.closes)
     numbered = await _written(db, lease, commit, found)
     head = found.held.conversation.head + len(numbered)
     if commit.ending is None:
@@ -197,7 +197,7 @@ def _run(
         "run": ids.to_bytes(lease.run_id),
         "new_attempt": 0 if rules.has_grown(commit) else found.attempt,
         "new_last_number": numbered[-1].number if numbered else found.last_number,
-        "new_usage": None if commit.usage is None else encode_usage(commit.usage) or _NO_USAGE,
+        "new_usage": None if commit.usage is None else spell_usage(commit.usage),
     }
     if commit.ending is not None:
         return _END, {**progress, **_ending(commit.ending), "at": at}

@@ -11,9 +11,10 @@ from typing_extensions import override
 from tertulia import ids
 from tertulia.conversations import Branch, Conversation, NewConversation, Once
 from tertulia.errors import NotFound
-from tertulia.messages import Flag, Message, decode_content
+from tertulia.messages import Flag, Message
+from tertulia.parts import decode_content
 from tertulia.stores.base import ConversationStore
-from tertulia.stores.sql import branching, marking, standing
+from tertulia.stores.sql import branching, closing, marking, standing
 from tertulia.stores.sql.database import Database
 from tertulia.stores.sql.once import renote, taken
 from tertulia.stores.sql.rows import (
@@ -151,6 +152,13 @@ class SqlConversations(ConversationStore):
 
         if not ids.is_id(conversation_id, prefix=ids.CONVERSATION):
             raise NotFound("there is no such conversation")
+        return await self._database.write(unit, tenant=tenant)
+
+    @override
+    async def set_closed(self, tenant: int, conversation: str, reason: str | None) -> Conversation:
+        async def unit(db: Connection) -> Conversation:
+            return await closing.set_closed(db, tenant, conversation, reason)
+
         return await self._database.write(unit, tenant=tenant)
 
     @override

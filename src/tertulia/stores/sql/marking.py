@@ -8,7 +8,8 @@ from sqlalchemy import ColumnElement, bindparam, delete, literal_column, null, s
 
 from tertulia import ids
 from tertulia.errors import ConversationBusy, NotFound
-from tertulia.messages import Flag, encode_content, now_us
+from tertulia.messages import Flag, now_us
+from tertulia.parts import encode_content
 from tertulia.stores.sql import standing
 from tertulia.stores.sql.schema import CONVERSATIONS, FRAMES, MESSAGES, RUNS, SEGMENTS
 from tertulia.stores.sql.statements import Connection, Row, Statement, listed, places, size_for

@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, bindparam, literal_column, null, select, u
 from tertulia import ids
 from tertulia.conversations import Claim, Claimant, Conversation, Lease, Run, RunStatus, Step
 from tertulia.definitions import AgentDefinition
-from tertulia.messages import Message, Part, decode_content, encode_content, now_us
+from tertulia.messages import Message, now_us
+from tertulia.parts import Part, decode_content, encode_content
 from tertulia.stores import rules
 from tertulia.stores.sql import journal
 from tertulia.stores.sql.rows import (

@@ -7,15 +7,30 @@ import orjson
 from sqlalchemy import Column, Table, bindparam, insert
 
 from tertulia import ids
-from tertulia.conversations import Conversation, Lease, Run, RunStatus, Step, Stop, Usage, Wait
+from tertulia.conversations import Conversation, Lease, Run, RunStatus, Step, Stop, Wait
 from tertulia.definitions import Agent, AgentDefinition
 from tertulia.errors import Failure
-from tertulia.messages import Flag, Message, Part, decode_content
+from tertulia.messages import Flag, Message
+from tertulia.parts import Part, decode_content
 from tertulia.stores.sql.schema import AGENT_VERSIONS, AGENTS, CONVERSATIONS, MESSAGES, RUNS, STEPS
 from tertulia.stores.sql.statements import Row, Statement
+from tertulia.usage import Usage
 
 HIDDEN: Final = 1
 """In ``conversations.flags``: lists leave it out."""
+
+_AMOUNTS: Final = (
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "model_calls",
+    "wasted_calls",
+    "tool_calls",
+    "reasoning_tokens",
+    "cost",
+    "unpriced_calls",
+)
+"""Of usage, by their places in its list; what comes later goes to the end."""
 
 AGENT_COLUMNS = (
     AGENTS.c.tenant,
@@ -43,6 +58,7 @@ CONVERSATION_COLUMNS: tuple[Column[Any], ...] = tuple(
         "lineage_id",
         "first_message",
         "state",
+        "closed",
         "created_at",
         "updated_at",
     ]
@@ -129,6 +145,7 @@ def conversation_of(row: Row) -> Conversation:
         lineage,
         first,
         state,
+        closed,
         at,
         updated_at,
     ) = row[: len(CONVERSATION_COLUMNS)]
@@ -148,6 +165,7 @@ def conversation_of(row: Row) -> Conversation:
         lineage_id=ids.from_bytes(ids.CONVERSATION, lineage),
         first_message=first,
         state=state,
+        closed=closed,
         created_at=at,
         updated_at=updated_at,
     )
@@ -257,27 +275,23 @@ def step_params(lease: Lease, step: Step, *, output: str | None) -> dict[str, An
 
 def encode_usage(usage: Usage) -> str | None:
     """Return usage as a short JSON list; None for nothing."""
-    return None if usage == Usage() else orjson.dumps(_listed(usage)).decode()
+    return None if usage == Usage() else spell_usage(usage)
 
 
-def _listed(usage: Usage) -> list[int]:
-    return [
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cached_tokens,
-        usage.model_calls,
-        usage.wasted_calls,
-    ]
+def spell_usage(usage: Usage) -> str:
+    """Return usage as a short JSON list, also where it is nothing; zeros at its end are left off."""
+    amounts = [getattr(usage, name) for name in _AMOUNTS]
+    while amounts and not amounts[-1]:
+        amounts.pop()
+    return orjson.dumps(amounts).decode()
 
 
 def decode_usage(kept: str | None) -> Usage:
     """Return what :func:`encode_usage` was given."""
     if kept is None:
         return Usage()
-    spent, got, cached, calls, wasted = orjson.loads(kept)
-    return Usage(
-        input_tokens=spent, output_tokens=got, cached_tokens=cached, model_calls=calls, wasted_calls=wasted
-    )
+    given: dict[str, Any] = dict(zip(_AMOUNTS, orjson.loads(kept), strict=False))
+    return Usage(**given)
 
 
 def encode_options(options: Mapping[str, object]) -> str | None:

@@ -89,7 +89,12 @@ class Held:
     @property
     def standing(self) -> Standing:
         """What a decision about a new request needs to know."""
-        return Standing(head=self.conversation.head, holder=self.holder is not None, queued=self.queued > 0)
+        return Standing(
+            head=self.conversation.head,
+            holder=self.holder is not None,
+            queued=self.queued > 0,
+            closed=self.conversation.closed,
+        )
 
     @property
     def agent_version(self) -> int:
@@ -252,6 +257,7 @@ def _params(tenant: int, new: NewConversation, raw: bytes) -> dict[str, Any]:
         "flags": 0,
         "first_message": None,
         "state": None,
+        "closed": None,
         "metadata": None,
         "created_at": at,
         "updated_at": at,

@@ -10,6 +10,7 @@ ROOMS: Final = (
     "agents",
     "branch_requests",
     "branching",
+    "closing",
     "committing",
     "content",
     "conversations",

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from tertulia.agent_settings import ModelSettings
 from tertulia.conversations import DEFAULT_TENANT
-from tertulia.definitions import Agent, AgentDefinition, ModelSettings
+from tertulia.definitions import Agent, AgentDefinition
 from tertulia.errors import DuplicateName, NotFound
 from tertulia.ids import AGENT, new_id
 from tertulia.stores.base import Store

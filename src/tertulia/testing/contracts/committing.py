@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from tertulia.conversations import DEFAULT_TENANT, Commit, Ending, Frame, Job, Lease, RunStatus, Usage
+from tertulia.conversations import DEFAULT_TENANT, Commit, Ending, Frame, Job, Lease, RunStatus
 from tertulia.errors import LeaseLost
 from tertulia.ids import MESSAGE, RUN, new_id
-from tertulia.messages import Flag, Message, Text, Unknown
+from tertulia.messages import Flag, Message
+from tertulia.parts import Media, Reasoning, Text, ToolCall, ToolResult, Unknown
 from tertulia.stores.base import Store
 from tertulia.testing.builders import (
     CANCELLED,
@@ -26,8 +27,27 @@ from tertulia.testing.builders import (
     all_texts,
     an_answer,
 )
+from tertulia.usage import Usage
 
 TENANT = DEFAULT_TENANT
+USAGES = (
+    Usage(input_tokens=5, output_tokens=4),
+    Usage(reasoning_tokens=3, tool_calls=2),
+    Usage(cost=0.000_012_5),
+    Usage(model_calls=3, cost=1.25, unpriced_calls=2),
+    Usage(
+        input_tokens=1,
+        output_tokens=2,
+        cached_tokens=3,
+        reasoning_tokens=4,
+        model_calls=5,
+        wasted_calls=6,
+        tool_calls=7,
+        cost=8.5,
+        unpriced_calls=9,
+    ),
+)
+"""With zeros at either end, in the middle, and nowhere."""
 
 
 @pytest.mark.asyncio
@@ -53,9 +73,15 @@ class CommitContract:
         conversation = await a_conversation(store)
         claim = await a_claimed_run(store, a_submission(conversation))
         parts = (Text(text="a"), Unknown(raw={"type": "image", "url": "x", "n": [1, None]}), Text(text="b"))
+        use = ToolCall(id="c1", name="mail", arguments='{"to": "Zoë"', opaque="sealed")
+        result = ToolResult(call_id="c1", name="mail", text="no JSON", is_error=True)
+        thought = Reasoning(text="Hm.", provider="openai", opaque="sealed")
         said = [
             an_answer("plain", author="Chef", turn=1),
             replace(an_answer(turn=2), author=None, content=parts),
+            replace(an_answer(turn=2), content=(thought, Text(text="I look."), use)),
+            replace(an_answer(turn=2), content=(result,), role="tool", author=None),
+            replace(an_answer(turn=2), content=(Media(kind="image", base64="AA=="), Text(text="c"))),
             replace(an_answer("cut", turn=3), flags=Flag.INCOMPLETE, run_id=claim.run.id),
             replace(an_answer("hidden"), flags=Flag.WITHDRAWN | Flag.INCOMPLETE, role="tool"),
             Message(id=new_id(MESSAGE), role="system", content=(), created_at=1),
@@ -66,7 +92,7 @@ class CommitContract:
         kept = await store.conversations.messages(TENANT, conversation.id, after=1)
         numbered = [replace(m, number=i, run_id=claim.run.id) for i, m in enumerate(said, start=2)]
         assert kept == numbered
-        assert await store.conversations.recent(TENANT, conversation.id, upto=6, limit=5) == kept[::-1]
+        assert await store.conversations.recent(TENANT, conversation.id, upto=9, limit=8) == kept[::-1]
 
     async def test_run_goes_on_over_many_commits(self, store: Store) -> None:
         conversation = await a_conversation(store)
@@ -102,6 +128,17 @@ class CommitContract:
         await store.runs.commit(claim.lease, a_finish("answer"), None)
 
         assert (await store.runs.get(TENANT, claim.run.id)).usage == usage
+
+    @pytest.mark.parametrize("usage", [*USAGES, Usage()])
+    async def test_every_amount_of_usage_is_kept(self, store: Store, usage: Usage) -> None:
+        claim = await a_claimed_run(store, a_submission(await a_conversation(store)))
+        step = replace(a_step(), usage=usage)
+
+        await store.runs.commit(claim.lease, Commit(usage=Usage(cost=9.0, unpriced_calls=9)), None)
+        await store.runs.commit(claim.lease, Commit(steps=(step,), usage=usage), None)
+
+        assert (await store.runs.get(TENANT, claim.run.id)).usage == usage
+        assert [step.usage for step in await store.runs.steps(TENANT, claim.run.id)] == [usage]
 
     @pytest.mark.parametrize("ending", [COMPLETED, FAILED, CANCELLED])
     async def test_run_ends_as_it_is_told(self, store: Store, ending: Ending) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tertulia.conversations import DEFAULT_TENANT, Commit, Frame
 from tertulia.definitions import Agent
-from tertulia.messages import text_content
+from tertulia.parts import text_content
 from tertulia.stores.base import Store
 from tertulia.testing.builders import (
     a_claimant,

@@ -71,6 +71,10 @@ class IsolationContract:
         for name in (conversation.id, "mine"):
             with pytest.raises(NotFound):
                 await kept.get(THEIRS, name)
+            for reason in ("over", None):
+                with pytest.raises(NotFound):
+                    await kept.set_closed(THEIRS, name, reason)
+        assert (await kept.get(OURS, "mine")).closed is None
         assert await kept.messages(THEIRS, conversation.id) == []
         assert await kept.recent(THEIRS, conversation.id, upto=9, limit=9) == []
         assert await kept.pending(THEIRS, conversation.id) == []

@@ -45,7 +45,13 @@ class WaitContract:
     async def test_run_waits_for_what_it_was_told_to(self, store: Store) -> None:
         conversation = await a_conversation(store)
         claim = await a_claimed_run(store, a_submission(conversation))
-        wait = Wait(kind="unknown_outcome", path="turn/1/tool/ü", message="Was it sent?", until=LATER_US)
+        wait = Wait(
+            kind="unknown_outcome",
+            path="turn/1/tool/ü",
+            message="Was it sent?",
+            until=LATER_US,
+            subject='{"tool":"mail","arguments":{"to":"Zoë"}}',
+        )
 
         committed = await store.runs.commit(
             claim.lease,

@@ -1,17 +1,14 @@
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from typing_extensions import override
 
 from tertulia import ids
 from tertulia.agent import PERFORMER, AgentPerformer
-from tertulia.conversations import Conversation, NewConversation
-from tertulia.definitions import AgentDefinition, ModelSettings
+from tertulia.agent_settings import ModelSettings
+from tertulia.conversations import NewConversation
+from tertulia.definitions import AgentDefinition
 from tertulia.errors import ContextTooLong, ModelBusy, ModelMalformed, ShapeMismatch, UnknownModel
 from tertulia.events import (
-    Event,
     RunFinished,
     RunStarted,
     StepRestarted,
@@ -19,65 +16,11 @@ from tertulia.events import (
     TurnFinished,
     TurnStarted,
 )
-from tertulia.llms.base import LLM, Prompt
+from tertulia.llms.base import Prompt
 from tertulia.llms.models import Models
-from tertulia.llms.scripted import Script, ScriptedLLM
-from tertulia.runtime import RunOptions, Runtime
+from tertulia.runtime import Runtime
 from tertulia.stores.in_memory import InMemoryStore
-
-DEFINITION = AgentDefinition(
-    name="Chef", context="You are a chef.", instructions="Be brief.", first_message="Hello, I am the chef."
-)
-SHAPED = replace(
-    DEFINITION, response_shape='{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}'
-)
-
-
-class OneModel(Models):
-    """Whatever is asked for, it is this model."""
-
-    def __init__(self, llm: LLM) -> None:
-        super().__init__("scripted:echo")
-        self._llm = llm
-
-    @override
-    def get(self, name: str | None) -> LLM:
-        return self._llm
-
-
-class Kitchen:
-    """An agent, a conversation with it, and the model that speaks for it."""
-
-    def __init__(self, llm: ScriptedLLM, store: InMemoryStore, runtime: Runtime, row: Conversation) -> None:
-        self.llm, self.store, self.runtime, self.row = llm, store, runtime, row
-
-    async def ask(self, text: str, **settings: object) -> RunFinished:
-        options = RunOptions(settings=ModelSettings.parse(settings))
-        ticket = await self.runtime.submit(text, conversation=self.row.id, options=options)
-        return await ticket.finished()
-
-    async def follow(self, text: str) -> list[Event]:
-        options = RunOptions(deltas=True)
-        ticket = await self.runtime.submit(text, conversation=self.row.id, options=options)
-        return [numbered.event async for numbered in ticket.events()]
-
-    async def texts(self) -> list[str]:
-        return [m.text for m in await self.store.conversations.messages(0, self.row.id)]
-
-
-@asynccontextmanager
-async def a_kitchen(
-    script: Script, definition: AgentDefinition = DEFINITION, *, context_tokens: int = 16_000
-) -> AsyncIterator[Kitchen]:
-    llm, store = ScriptedLLM(script, chunk=4), InMemoryStore()
-    runtime = Runtime(store, {PERFORMER: AgentPerformer(store, OneModel(llm), context_tokens=context_tokens)})
-    await runtime.start()
-    try:
-        agent = await store.agents.create(0, ids.new_id(ids.AGENT), definition)
-        new = NewConversation(id=ids.new_id(ids.CONVERSATION), agent_id=agent.id)
-        yield Kitchen(llm, store, runtime, await store.conversations.create(0, new))
-    finally:
-        await runtime.stop()
+from tests.turn.kitchen import DEFINITION, SHAPED, a_kitchen
 
 
 async def test_model_is_shown_context_instructions_opening_history_and_message() -> None:

@@ -1,0 +1,91 @@
+"""What failures mean that only the Responses API has."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from tertulia.errors import AnswerGone, ModelError, ModelMalformed, ModelUnreachable
+from tertulia.llms.wire.failures import failure_within
+from tertulia.llms.wire.responses_body import Skill
+from tertulia.llms.wire.sse import decode
+
+NOT_FOUND: Final = 404
+
+_REFUSED: Final = frozenset(
+    {
+        "bio_policy",
+        "data_residency_mismatch",
+        "empty_image_file",
+        "failed_to_download_image",
+        "image_content_policy_violation",
+        "image_file_not_found",
+        "image_file_too_large",
+        "image_parse_error",
+        "image_too_large",
+        "image_too_small",
+        "invalid_base64_image",
+        "invalid_image",
+        "invalid_image_format",
+        "invalid_image_mode",
+        "invalid_image_url",
+        "invalid_prompt",
+        "misalignment_policy_violation",
+        "unsupported_image_media_type",
+    }
+)
+"""Codes of failed answers that would fail again."""
+_BAD_REQUEST: Final = {"type": "invalid_request_error"}
+_MAYBE_LACKING: Final = frozenset({400, 422, 501})
+_MAYBE_GONE: Final = frozenset({400, NOT_FOUND, 422})
+_FOREIGN: Final = ("invalid_encrypted_content", "of type 'reasoning'", "id 'rs_")
+_MARKS: Final[Mapping[Skill, tuple[str, ...]]] = {
+    "encrypting": ("encrypted", "include"),
+    "summing_up": ("summar",),
+    "keeping": ("background", "store"),
+}
+
+
+def failure_in(event: Mapping[str, object]) -> ModelError:
+    """Return the error of an ``error`` event, or of a response that has failed."""
+    error = event.get("error") or event
+    if isinstance(error, dict) and str(error.get("code")) in _REFUSED:
+        error = error | _BAD_REQUEST
+    return failure_within({"error": error}) or ModelUnreachable("the model's provider broke off its answer")
+
+
+def gone(status: int, body: bytes, follows: str | None) -> AnswerGone | None:
+    """Return the error for an earlier answer that is to be followed and cannot; ``None`` for others."""
+    if follows is None or status not in _MAYBE_GONE:
+        return None
+    told = _told(body)
+    if not _any((follows, "previous_response", "Previous response"), told):
+        return None
+    return AnswerGone("the model's provider no longer has the answer that this one was to follow")
+
+
+def is_about_reasoning(status: int, body: bytes) -> bool:
+    """Whether a server refuses reasoning that it was given back, as it does with another model's."""
+    return status in _MAYBE_GONE and _any(_FOREIGN, _told(body))
+
+
+def lacking(status: int, body: bytes, used: frozenset[Skill]) -> Skill | None:
+    """Return what a server says that it cannot do, of what was used; ``None`` if it says nothing such."""
+    if status not in _MAYBE_LACKING:
+        return None
+    told = _told(body)
+    return next((skill for skill, marks in _MARKS.items() if skill in used and _any(marks, told)), None)
+
+
+def _any(marks: tuple[str, ...], told: str) -> bool:
+    return any(mark in told for mark in marks)
+
+
+def _told(body: bytes) -> str:
+    """Return what an error says of its cause: parameter, code and message."""
+    try:
+        found = decode(body)
+    except ModelMalformed:
+        return ""
+    error = found.get("error", found) if isinstance(found, dict) else found
+    if not isinstance(error, dict):
+        return str(error)
+    return " ".join(str(error.get(name) or "") for name in ("param", "code", "message", "detail"))

@@ -1,0 +1,30 @@
+"""How far a run may go: looked at before each step that costs something."""
+
+from tertulia.agent_settings import RunLimits
+from tertulia.engine.active import ActiveRun
+from tertulia.errors import BudgetExceeded
+
+
+def check_limits(run: ActiveRun, limits: RunLimits, path: str) -> None:
+    """Raise :class:`~tertulia.errors.BudgetExceeded` if the run may not take this step any more.
+
+    A step that was taken already costs nothing, so that a run which goes on after a crash comes as
+    far as it had come.
+    """
+    if run.journal.is_done(path):
+        return
+    usage = run.journal.usage
+    spent = {
+        "max_steps": usage.model_calls + usage.tool_calls,
+        "max_tokens": usage.input_tokens + usage.output_tokens,
+        "max_seconds": run.journal.seconds,
+        "max_cost": usage.cost,
+    }
+    for name, most in limits.given().items():
+        if spent[name] >= most:
+            raise BudgetExceeded(f"the run has used up what it was allowed: {name} is {most:g}")
+
+
+def seconds_left(run: ActiveRun, limits: RunLimits) -> float | None:
+    """Return how many seconds the run's steps may still take; ``None`` for as long as they like."""
+    return None if limits.max_seconds is None else max(limits.max_seconds - run.journal.seconds, 0.001)

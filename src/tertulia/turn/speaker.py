@@ -1,0 +1,101 @@
+"""An agent as it takes a turn: its texts, its model, its tools, and how far it may go."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+from tertulia.agent_settings import ModelSettings, RunLimits
+from tertulia.definitions import Agent, ToolSpec
+from tertulia.llms.base import LLM, Shown
+from tertulia.memory.tokens import MESSAGE_TOKENS, estimate
+from tertulia.shapes import Shape, parse_shape
+from tertulia.tools.base import Tool
+
+_ANSWER_SHARE: Final = 4
+_ANSWER_TOKENS: Final = 512
+
+
+class Windows:
+    """How many tokens each model was found to take, by our estimate, where it was given more.
+
+    Estimates may be too low for a text or a vocabulary, and a provider may not say how large its
+    window is. What one call has learnt, the next need not find out again.
+    """
+
+    def __init__(self) -> None:
+        self._learnt: dict[str, int] = {}
+
+    def bound(self, llm: LLM, tokens: int) -> int:
+        """Return ``tokens``, or fewer if this model has refused as many."""
+        return min(tokens, self._learnt.get(llm.name, tokens))
+
+    def learn(self, llm: LLM, tokens: int) -> None:
+        """Note that this model took ``tokens`` after it had refused more."""
+        self._learnt[llm.name] = tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speaker:
+    """An agent as it takes a turn."""
+
+    agent: Agent
+    llm: LLM
+    settings: ModelSettings
+    """The agent's, with the run's own laid over them."""
+    context_tokens: int
+    """Tokens that it is shown at most."""
+    call_seconds: float
+    """How long a call of the model may take, if the settings do not say."""
+    windows: Windows
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    """What it can use, by the name that the model knows."""
+    limits: RunLimits = field(default_factory=RunLimits)
+    wants_deltas: bool = True
+
+    @property
+    def name(self) -> str:
+        """The agent's."""
+        return self.agent.definition.name
+
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """What the model is told of the tools."""
+        return tuple(tool.spec for tool in self.tools.values())
+
+    @property
+    def room(self) -> int:
+        """The tokens that a prompt may have, the answer's own left free where the window is known."""
+        window = self.llm.window
+        if window is None:
+            return self.windows.bound(self.llm, self.context_tokens)
+        answer = min(self.settings.max_tokens or _ANSWER_TOKENS, window // _ANSWER_SHARE)
+        return self.windows.bound(self.llm, min(self.context_tokens, window - answer))
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """What a model is always shown of an agent."""
+
+    opening: tuple[Shown, ...]
+    tokens: int
+    """Estimated, of the opening."""
+    shape: Shape | None
+
+
+@lru_cache(maxsize=1024)
+def persona(agent: Agent, first_message: str) -> Persona:
+    """Return what a model is always shown of an agent in a conversation that opened with this message."""
+    definition = agent.definition
+    shape = parse_shape(definition.response_shape)
+    system = _joined((definition.context, definition.instructions, shape.rule if shape else ""))
+    opening = []
+    if system:
+        opening.append(Shown(role="system", text=system))
+    if first_message:
+        opening.append(Shown(role="assistant", text=first_message))
+    return Persona(tuple(opening), sum(estimate(shown.text) + MESSAGE_TOKENS for shown in opening), shape)
+
+
+def _joined(texts: Sequence[str]) -> str:
+    return "\n\n".join(text for text in texts if text.strip())

@@ -160,7 +160,10 @@ def test_the_limits_of_the_style_guide_are_configured() -> None:
 def test_what_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    core, testing = [*project["dependencies"], *extras["local"], *extras["providers"]], extras["testing"]
+    core, testing = (
+        [*project["dependencies"], *extras["local"], *extras["mcp"], *extras["providers"]],
+        extras["testing"],
+    )
 
     for path in MODULES:
         demanded = [*core, *testing] if "testing" in path.relative_to(PACKAGE).parts else core

@@ -45,6 +45,8 @@ class RunOptions:
     """Beside the agent's own; of both the tighter counts."""
     multitask: Multitask = "enqueue"
     """What happens when a run holds the conversation already."""
+    reopens: bool = False
+    """Whether a closed conversation is opened by the message, which it refuses otherwise."""
     expected_head: int | None = None
     """Number of the newest message that the caller has seen; another one refuses the request."""
     idempotency_key: str | None = None
@@ -140,6 +142,7 @@ class Runtime:
             options=kept,
             multitask=options.multitask,
             expected_head=options.expected_head,
+            reopens=options.reopens,
             key=options.idempotency_key,
             request_hash=_digest(content, kept, conversation) if options.idempotency_key else b"",
         )

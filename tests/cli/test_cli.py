@@ -14,8 +14,9 @@ from rich.console import Console
 
 import tertulia
 from tertulia.app import App
-from tertulia.cli.chat import Terminal, pipe
+from tertulia.cli.chat import pipe
 from tertulia.cli.talk import COMPANION, Talk
+from tertulia.cli.terminal import Terminal
 from tertulia.conversations import NewConversation, Run, RunStatus
 from tertulia.definitions import AgentDefinition
 from tertulia.errors import NotFound
@@ -255,7 +256,7 @@ def test_leaving_an_answer_leaves_it_to_be_finished(
     talk = portal.call(Talk.resume, app, None)
     console = screen()
     terminal = Terminal(portal, talk, console)
-    monkeypatch.setattr("tertulia.cli.chat.Live.update", interrupted)
+    monkeypatch.setattr("tertulia.cli.terminal.Live.update", interrupted)
 
     typed(monkeypatch, "hello")
     terminal.converse()

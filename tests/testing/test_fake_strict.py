@@ -40,7 +40,10 @@ async def refused(ask: Any, body: dict[str, Any]) -> tuple[str | None, str | Non
 
 def _needed(ask: Any) -> dict[str, Any]:
     """Return what the client itself would not do without."""
-    return {"messages": openai.omit} if "chat" in type(ask.__self__).__module__ else {}
+    where = type(ask.__self__).__module__
+    if "chat" in where:
+        return {"messages": openai.omit}
+    return {"prompt": openai.omit} if where.endswith("completions") else {}
 
 
 @pytest.mark.parametrize(
@@ -204,6 +207,20 @@ async def test_embedding_is_refused(
         await client.embeddings.create(**given)
 
     assert (raised.value.param, raised.value.code) == (param, code)
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "code"),
+    [
+        ({"prompt": None}, "prompt", "missing_required_parameter"),
+        ({"prompt": 1}, "prompt", "invalid_type"),
+        ({"messages": [USER]}, "messages", "unknown_parameter"),
+    ],
+)
+async def test_completion_is_refused(
+    client: Any, body: dict[str, Any], param: str | None, code: str | None
+) -> None:
+    assert await refused(client.completions.create, {"prompt": "x"} | body) == (param, code)
 
 
 @pytest.mark.parametrize("messages", [[USER], [USER, CALLING, RESULT], [USER, CALLING, RESULT, USER]])

@@ -3,7 +3,7 @@
 from typing import Final, Self
 
 from tertulia.app import App
-from tertulia.conversations import DEFAULT_TENANT, Conversation, NewConversation
+from tertulia.conversations import DEFAULT_TENANT, Conversation, NewConversation, Run
 from tertulia.definitions import Agent, AgentDefinition
 from tertulia.engine import Ticket
 from tertulia.errors import DuplicateName
@@ -66,6 +66,22 @@ class Talk:
         )
         self.conversation = ticket.conversation.id
         return ticket
+
+    async def waiting(self) -> list[Run]:
+        """Return the runs of the conversation that wait for somebody's decision."""
+        if self.conversation is None:
+            return []
+        found = await self._app.store.runs.waiting(DEFAULT_TENANT)
+        return [run for run in found if run.conversation_id == self.conversation]
+
+    async def decide(self, run_id: str, verdict: str) -> None:
+        """Let a run that waits for somebody's decision go on."""
+        await self._app.runtime.decide(run_id, verdict=verdict)
+
+    async def reopen(self) -> None:
+        """Let the conversation go on after its end."""
+        if self.conversation is not None:
+            await self._app.store.conversations.set_closed(DEFAULT_TENANT, self.conversation, None)
 
     async def history(self, limit: int) -> list[Exchange]:
         """Return the last things said and answered, oldest first, and what waits in line."""

@@ -13,16 +13,16 @@ from tertulia.llms.bounded.merging import Schema
 
 _SPARE: Final = 4
 _NEVER: Final = 10**9
-_EASY_UNITS: Final = 10
 _MAX_UNITS: Final = 100
 _LARGER: Final = (400, 800)
 _LEVELS: Final = (
-    Bounds(units=_EASY_UNITS, items=5, digits=9, returns=2, has_optional=True),
-    Bounds(units=_EASY_UNITS, items=3, digits=6, returns=1, has_optional=True),
-    Bounds(units=_EASY_UNITS, items=2, digits=6, returns=1, has_optional=False),
-    Bounds(units=_EASY_UNITS, items=1, digits=4, returns=0, has_optional=False),
-    Bounds(units=_EASY_UNITS, items=0, digits=4, returns=0, has_optional=False),
+    Bounds(units=10, items=5, digits=9, returns=2, has_optional=True),
+    Bounds(units=8, items=3, digits=6, returns=1, has_optional=True),
+    Bounds(units=5, items=2, digits=6, returns=1, has_optional=True),
+    Bounds(units=5, items=2, digits=6, returns=1, has_optional=False),
+    Bounds(units=5, items=1, digits=4, returns=0, has_optional=False),
 )
+_LEAST: Final = Bounds(units=1, items=0, digits=4, returns=0, has_optional=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,10 @@ def _guide(schema: bytes, wished: int | None, usual: int, room: int) -> Guide:
         needed = _needed(read, bounds)
         for limit in easy:
             if needed <= limit:
-                return _widest(read, bounds, range(_EASY_UNITS, _MAX_UNITS + 1), limit)
-    least = replace(_LEVELS[-1], units=1)
-    needed = _needed(read, least)
+                return _widest(read, bounds, range(bounds.units, _MAX_UNITS + 1), limit)
+    needed = _needed(read, _LEAST)
     if needed <= limits[-1]:
-        return _widest(read, least, range(1, _EASY_UNITS), limits[-1])
+        return _widest(read, _LEAST, range(1, _MAX_UNITS + 1), limits[-1])
     if needed <= room:
         raise ModelRefused(
             f"max_tokens is too small for the response shape, whose shortest answer takes up to {needed}"

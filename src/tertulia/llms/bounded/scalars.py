@@ -13,6 +13,9 @@ from tertulia.llms.bounded.merging import Schema
 # character each, and a token for each byte. Control characters, of six bytes, are left out.
 _UNIT: Final = r"(?:[ !#-\[\]-~]{1,4}|[^\x00-\x08\x0b-\x1f\x7f])"
 _UNIT_TOKENS: Final = 4
+# What has to be there is not left to the dearest characters, else the shortest answer would be dear.
+_CHAR: Final = r"[^\x00-\x08\x0b-\x1f\x7f\x{800}-\x{10ffff}]"
+_CHAR_TOKENS: Final = 2
 _QUOTES: Final = 2
 _PATTERN_CHARS: Final = 64
 _KEY_CHARS: Final = 16
@@ -53,13 +56,13 @@ def a_string(node: Schema, *, units: int) -> Scalar:
         if not _can_say(pattern):
             kept.pop("pattern", None)
         return Scalar({"type": "string", **kept, "maxLength": chars}, chars + _QUOTES)
-    count = int(min(most, max(units, math.ceil(least / _UNIT_TOKENS))))
-    schema: dict[str, Any] = {"type": "string", "pattern": f"^{_UNIT}{{0,{count}}}$"}
-    if least:
-        schema["minLength"] = least
-    if most < count * _UNIT_TOKENS:
+    least = int(least)
+    count = int(min(most - least, units))
+    needed = f"{_CHAR}{{{least}}}" if least else ""
+    schema: dict[str, Any] = {"type": "string", "pattern": f"^{needed}{_UNIT}{{0,{count}}}$"}
+    if most < least + count * _UNIT_TOKENS:
         schema["maxLength"] = most
-    return Scalar(schema, count * _UNIT_TOKENS + _QUOTES)
+    return Scalar(schema, least * _CHAR_TOKENS + count * _UNIT_TOKENS + _QUOTES)
 
 
 def a_key(pattern: object = None) -> Scalar:

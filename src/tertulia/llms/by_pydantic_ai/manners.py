@@ -37,6 +37,8 @@ class Manners:
     """The least and the most of ``top_p`` that it takes."""
     alternates: bool = False
     """Whether two messages of a user in a row may be refused."""
+    caches_on_wish: bool = False
+    """Whether it keeps the beginning of a prompt in its cache only if it is told to."""
     wants_tools_declared: bool = False
     """Whether calls in the history are refused if no tools are declared."""
     is_shown_reasoning: bool = True
@@ -53,6 +55,7 @@ MANNERS: Final[Mapping[str, Manners]] = {
         takes=_COMMON_IMAGES_AND_PDF,
         fetches=_IMAGES_AND_PDF,
         hottest=1.0,
+        caches_on_wish=True,
         wants_tools_declared=True,
     ),
     "bedrock": Manners(
@@ -61,6 +64,7 @@ MANNERS: Final[Mapping[str, Manners]] = {
         fetches=_COMMON_IMAGES_AND_PDF,
         schemes=("s3://",),
         hottest=1.0,
+        caches_on_wish=True,
         wants_tools_declared=True,
     ),
     "cohere": Manners(extra="cohere", takes=_NOTHING, fetches=_NOTHING, hottest=1.0, top_p=(0.01, 0.99)),

@@ -46,6 +46,8 @@ class Form:
         """
         given = prompt.settings.given()
         wanted: dict[str, object] = {"max_retries": 0}
+        if self._manners.caches_on_wish:
+            wanted["cache"] = True
         wanted |= {name: given[ours] for ours, name in _NAMES.items() if ours in given}
         if "temperature" in given:
             wanted["temperature"] = min(given["temperature"], self._manners.hottest)

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 
 from typing_extensions import override
 
-from tertulia.testing.fake import checking
 from tertulia.testing.fake.chat import ChatAnswer
 from tertulia.testing.fake.checking_chat import check_chat
 from tertulia.testing.fake.checking_response import check_items, check_response
-from tertulia.testing.fake.completion import CompletionAnswer
+from tertulia.testing.fake.completion import CompletionAnswer, check_completion
 from tertulia.testing.fake.keeping import Kept, Shelf, items_of, marks_in
 from tertulia.testing.fake.model import Asked
 from tertulia.testing.fake.response import Item, ResponseAnswer
@@ -90,8 +89,7 @@ class CompletionCall(Call):
 
     @override
     def check(self) -> None:
-        if not self.request.get("model"):
-            checking.check_settings(self.request, known=(), needed=())
+        check_completion(self.request)
 
     @override
     def asked(self) -> Asked:

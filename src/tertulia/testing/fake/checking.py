@@ -24,7 +24,7 @@ _AT_LEAST: Final = {
     "n": 1,
     "dimensions": 1,
 }
-_SWITCHES: Final = ("stream", "store", "background", "parallel_tool_calls", "logprobs")
+_SWITCHES: Final = ("stream", "store", "background", "parallel_tool_calls")
 _TYPES: Final = {
     "array": "an array of objects",
     "object": "an object",

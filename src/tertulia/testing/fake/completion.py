@@ -6,12 +6,24 @@ from typing import Final
 import orjson
 from typing_extensions import override
 
+from tertulia.testing.fake import checking
 from tertulia.testing.fake.chat import DONE, usage
 from tertulia.testing.fake.said import FAILURE, MODEL, Said, pieces
 from tertulia.testing.fake.sent import failure
-from tertulia.testing.fake.wire import Answer
+from tertulia.testing.fake.wire import Answer, Request
 
+_KNOWN: Final = frozenset(
+    """best_of echo frequency_penalty logit_bias logprobs max_tokens model n presence_penalty prompt seed stop
+    stream stream_options suffix temperature top_p user""".split()  # noqa: SIM905  # words read better
+)
 _WORD: Final = b'"finish_reason":null'
+
+
+def check_completion(request: Request) -> None:
+    """Raise ``Wrong`` for what OpenAI's server would refuse."""
+    checking.check_settings(request, known=_KNOWN, needed=("prompt",))
+    if not isinstance(request["prompt"], list):
+        checking.check_type(request["prompt"], "string", "prompt")
 
 
 class CompletionAnswer(Answer):

@@ -53,7 +53,7 @@ class ModelSettings:
 
     def under(self, override: "ModelSettings") -> "ModelSettings":
         """Return these settings with those of ``override`` laid over them."""
-        return ModelSettings(**(self.given() | override.given()))
+        return self if override == _UNSET else ModelSettings(**(self.given() | override.given()))
 
     def given(self) -> dict[str, Any]:
         """Return what is set, by name."""
@@ -98,6 +98,8 @@ class RunLimits:
 
     def within(self, other: "RunLimits") -> "RunLimits":
         """Return the tighter of both, limit by limit."""
+        if other == _UNLIMITED:
+            return self
         mine, others = self.given(), other.given()
         tighter = {name: min(mine.get(name, value), value) for name, value in others.items()}
         return RunLimits(**(mine | tighter))
@@ -112,6 +114,8 @@ class RunLimits:
         return settings_schema(_LIMITS)
 
 
+_UNSET: Final = ModelSettings()
+_UNLIMITED: Final = RunLimits()
 _OURS: Final = frozenset({"timeout", "store", "background", "max_turns", "check_end", "farewell"})
 _KINDS: Final[Mapping[str, Kind]] = {
     "temperature": Number(low=0, high=2),

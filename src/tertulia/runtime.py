@@ -56,13 +56,16 @@ class RunOptions:
 
     def kept(self) -> dict[str, object]:
         """Return what is stored with the run."""
-        kept: dict[str, object] = {
-            "settings": self.settings.given(),
-            "limits": self.limits.given(),
-            "metadata": dict(self.metadata),
-        }
-        kept = {name: value for name, value in kept.items() if value}
-        return kept | {"deltas": True} if self.deltas else kept
+        kept: dict[str, object] = {}
+        if settings := self.settings.given():
+            kept["settings"] = settings
+        if limits := self.limits.given():
+            kept["limits"] = limits
+        if self.metadata:
+            kept["metadata"] = dict(self.metadata)
+        if self.deltas:
+            kept["deltas"] = True
+        return kept
 
 
 _NO_OPTIONS: Final = RunOptions()

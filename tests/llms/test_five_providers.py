@@ -5,21 +5,15 @@ from itertools import permutations
 import orjson
 import pytest
 
-from tertulia.definitions import ToolSpec
 from tertulia.llms.base import Finished, Prompt, Shown
 from tertulia.llms.by_pydantic_ai.plug import PydanticAILLM
 from tertulia.llms.options import ModelName
 from tertulia.parts import Media, Text, ToolResult
-from tertulia.testing.llm_contract import heard
+from tertulia.testing.llm_contract import WEATHER, heard
 from tests.llms.conversations import PIXEL, marks_of
 from tests.llms.wire_server import MODELS, WireServer
 
 FIVE = ("anthropic", "google", "cohere", "mistral", "groq")
-WEATHER = ToolSpec(
-    name="weather",
-    description="The weather in a city.",
-    parameters={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-)
 SHAPE = {"type": "object", "properties": {"summary": {"type": "string"}}, "required": ["summary"]}
 ORDERS = [*permutations(FIVE)][::17]
 

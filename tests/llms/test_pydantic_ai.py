@@ -10,7 +10,6 @@ import orjson
 import pytest
 
 from tertulia.agent_settings import ModelSettings
-from tertulia.definitions import ToolSpec
 from tertulia.errors import (
     ContextTooLong,
     MissingExtra,
@@ -26,18 +25,10 @@ from tertulia.llms.base import LLM, Finished, Prompt, ReasoningDelta, Shown
 from tertulia.llms.by_pydantic_ai import plug
 from tertulia.llms.by_pydantic_ai.plug import PydanticAILLM
 from tertulia.llms.options import LLMOptions, ModelName
-from tertulia.parts import Media, MediaKind, Reasoning, Text, ToolCall, ToolResult
 from tertulia.testing.fake_openai import FakeOpenAI
-from tertulia.testing.llm_contract import heard
+from tertulia.testing.llm_contract import WEATHER, heard
 from tests.llms.wire_server import KEY, MODELS, WireServer
 
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-WEATHER = ToolSpec(
-    name="weather",
-    description="The weather in a city.",
-    parameters={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-)
-SHAPE = {"type": "object", "properties": {"summary": {"type": "string"}}, "required": ["summary"]}
 HI = Prompt(messages=(Shown(role="user", text="Hi."),))
 
 each_provider = pytest.mark.parametrize("provider", sorted(MODELS))
@@ -66,11 +57,6 @@ async def answered(llm: LLM, prompt: Prompt) -> Finished:
     whole = (await heard(llm, prompt))[-1]
     assert isinstance(whole, Finished)
     return whole
-
-
-def sent(server: WireServer) -> str:
-    """Return the newest request as text."""
-    return orjson.dumps(server.bodies[-1]).decode()
 
 
 @each_provider
@@ -112,49 +98,6 @@ async def test_thoughts_are_heard_apart(server: WireServer, llm: PydanticAILLM) 
     assert "".join(e.text for e in events if isinstance(e, ReasoningDelta)) == "A greeting is due."
     assert isinstance(whole := events[-1], Finished)
     assert [each.text for each in whole.reasoning] == ["A greeting is due."]
-
-
-@each_provider
-@each_way
-async def test_what_a_provider_gave_opaquely_is_given_back_to_it(
-    server: WireServer, llm: PydanticAILLM, *, wants_deltas: bool
-) -> None:
-    server.says = "call"
-    whole = await answered(llm, Prompt(messages=HI.messages, tools=(WEATHER,), wants_deltas=wants_deltas))
-    said = Shown(
-        role="assistant", text=whole.text, parts=(*whole.reasoning, Text(text=whole.text), *whole.calls)
-    )
-    result = ToolResult(call_id=whole.calls[0].id, name="weather", text="17 degrees")
-    server.says = "plain"
-
-    await answered(
-        llm,
-        Prompt(messages=(*HI.messages, said, Shown(role="tool", text="", parts=(result,))), tools=(WEATHER,)),
-    )
-
-    assert ("c2lnbmVk" in sent(server)) == (server.provider in {"anthropic", "bedrock", "google"})
-    assert "17 degrees" in sent(server)
-
-
-@each_provider
-async def test_what_another_provider_gave_opaquely_is_not_sent(
-    server: WireServer, llm: PydanticAILLM
-) -> None:
-    opaque = orjson.dumps(
-        {"provider": "elsewhere", "signature": "hidden", "details": {"a": "hidden"}}
-    ).decode()
-    parts = (
-        Reasoning(text="hidden", provider="elsewhere", opaque=opaque),
-        Reasoning(text="hidden", provider=server.provider, opaque="no JSON: hidden"),
-        ToolCall(id="a", name="weather", arguments="{}", opaque=opaque),
-    )
-    result = Shown(role="tool", text="", parts=(ToolResult(call_id="a", name="weather", text="dry"),))
-
-    await answered(
-        llm, Prompt(messages=(*HI.messages, Shown(role="assistant", text="", parts=parts), result))
-    )
-
-    assert "hidden" not in sent(server)
 
 
 @each_provider
@@ -229,127 +172,6 @@ async def test_being_cancelled_ends_the_call(server: WireServer, llm: PydanticAI
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.wait_for(server.gone.wait(), 30)
-
-
-@each_provider
-async def test_settings_are_those_that_the_provider_knows(server: WireServer, llm: PydanticAILLM) -> None:
-    settings = ModelSettings(
-        temperature=2,
-        max_tokens=99,
-        top_p=1.0,
-        frequency_penalty=0.1,
-        presence_penalty=0.1,
-        stop=("END",),
-        seed=-1,
-        reasoning_effort="low",
-        store=True,
-        max_turns=3,
-    )
-
-    await answered(llm, Prompt(messages=HI.messages, settings=settings))
-
-    # The server has checked names and ranges.
-    assert "99" in sent(server)
-    assert "END" in sent(server)
-    assert "-1" not in sent(server)
-
-
-@pytest.mark.parametrize("provider", ["anthropic", "google"])
-async def test_shape_is_enforced_where_the_provider_can(server: WireServer, llm: PydanticAILLM) -> None:
-    await answered(llm, Prompt(messages=HI.messages, response_schema=SHAPE))
-
-    assert '"summary"' in sent(server)
-
-
-@pytest.mark.parametrize("provider", ["anthropic", "google", "mistral", "cohere", "groq"])
-@pytest.mark.parametrize(
-    "shape",
-    [
-        {"type": "object", "properties": {"a": {"description": "no type"}}, "required": ["a"]},
-        {"type": "object"},
-        {"type": "object", "additionalProperties": {"type": "string"}},
-        {"anyOf": [{"type": "string"}, {"type": "null"}]},
-        {"type": "object", "properties": {"a": {"$ref": "#/nowhere"}}},
-    ],
-)
-async def test_shape_that_a_provider_cannot_enforce_does_no_harm(
-    server: WireServer, llm: PydanticAILLM, shape: dict[str, object]
-) -> None:
-    whole = await answered(llm, Prompt(messages=HI.messages, response_schema=shape, tools=(WEATHER,)))
-
-    assert whole.text
-
-
-@each_provider
-async def test_name_stands_before_what_was_said(server: WireServer, llm: PydanticAILLM) -> None:
-    said = (
-        Shown(role="user", text="Hi.", name="Zoë\nMüller"),
-        Shown(role="assistant", text="Yes?", name="Bo"),
-    )
-
-    await answered(llm, Prompt(messages=said))
-
-    assert "Zoë Müller: Hi." in sent(server)
-    assert "Bo: Yes?" in sent(server)
-
-
-@each_provider
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [
-        ("image", "a.png"),
-        ("image", "a"),
-        ("file", "a.png"),
-        ("file", "a.pdf"),
-        ("file", "a.txt"),
-        ("file", "a"),
-        ("audio", "a.wav"),
-        ("audio", "a.mp3"),
-    ],
-)
-async def test_what_lies_at_an_address_is_fetched_by_the_provider_or_refused(
-    server: WireServer, llm: PydanticAILLM, kind: MediaKind, name: str
-) -> None:
-    address = f"{server.base_url}/{name}"
-    shown = Shown(role="user", text="", parts=(Media(kind=kind, url=address),))
-
-    try:
-        await answered(llm, Prompt(messages=(shown,)))
-    except ModelRefused as error:
-        assert f"send the {kind} itself" in str(error)
-        assert server.provider in {"bedrock", "cohere", "google"} or kind != "image"
-        assert not server.bodies
-    else:
-        assert address in sent(server)
-
-
-@each_provider
-async def test_older_media_that_cannot_be_shown_are_told_in_words(
-    server: WireServer, llm: PydanticAILLM
-) -> None:
-    media = (
-        Media(kind="image", url="https://example.org/a.png", name="a.png"),
-        Media(kind="audio", base64="UklGRgAAAABXQVZF", name="b.wav"),
-        Media(kind="file", base64="%%%%", name="c.pdf"),
-        Media(kind="image", base64=PIXEL),
-    )
-    messages = (
-        Shown(role="user", text="", parts=(Text(text="Look."), *media)),
-        Shown(role="assistant", text="I did."),
-        Shown(role="user", text="And now?"),
-    )
-
-    whole = await answered(llm, Prompt(messages=messages))
-
-    assert whole.text
-
-
-@pytest.mark.parametrize("provider", ["cohere", "groq"])
-async def test_new_media_that_cannot_be_shown_are_refused(server: WireServer, llm: PydanticAILLM) -> None:
-    shown = Shown(role="user", text="", parts=(Media(kind="audio", base64="UklGRgAAAABXQVZF"),))
-
-    with pytest.raises(ModelRefused, match="choose another model"):
-        await heard(llm, Prompt(messages=(shown,)))
 
 
 @each_provider

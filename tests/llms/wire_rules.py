@@ -19,6 +19,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SHORT_ID: Final = re.compile(r"[A-Za-z0-9]{9}")
 _DATA_URL: Final = re.compile(r"data:([a-z]+/[a-z0-9.+-]+);base64,(.+)", re.DOTALL)
+_MOST_CACHED: Final = 4
 _COMMON_IMAGES: Final = {"image/png", "image/jpeg", "image/gif", "image/webp"}
 
 
@@ -57,8 +58,9 @@ def anthropic(body: Body) -> None:
     _known(
         body,
         "model messages max_tokens system stream temperature top_p top_k stop_sequences tools tool_choice"
-        " thinking metadata output_config output_format betas",
+        " thinking metadata output_config output_format betas cache_control",
     )
+    demand(json.dumps(body).count('"cache_control"') <= _MOST_CACHED, "too many cache breakpoints")
     demand(body.get("max_tokens", 0) >= 1, "max_tokens is required")
     _between(body, "temperature", 0, 1)
     system = body.get("system")
@@ -133,7 +135,15 @@ _ANTHROPIC: Final[Mapping[str, Callable[[Body, str, int], None]]] = {
 
 # --- Bedrock: reference of Converse ---------------------------------------------------------------
 
-_BEDROCK_BLOCKS: Final = {"text", "image", "document", "toolUse", "toolResult", "reasoningContent"}
+_BEDROCK_BLOCKS: Final = {
+    "cachePoint",
+    "text",
+    "image",
+    "document",
+    "toolUse",
+    "toolResult",
+    "reasoningContent",
+}
 
 
 def bedrock(body: Body) -> None:
@@ -143,8 +153,9 @@ def bedrock(body: Body) -> None:
         " additionalModelResponseFieldPaths performanceConfig requestMetadata serviceTier",
     )
     _between(body.get("inferenceConfig", {}), "temperature", 0, 1)
+    demand(json.dumps(body).count('"cachePoint"') <= _MOST_CACHED, "too many cache points")
     for block in body.get("system", ()):
-        _visible(block["text"], "an instruction")
+        demand("cachePoint" in block or block["text"].strip(), "an instruction")
     messages = body["messages"]
     demand(messages and messages[0]["role"] == messages[-1]["role"] == "user", "a user begins and ends")
     demand(all(one["role"] != other["role"] for one, other in pairwise(messages)), "roles must alternate")
@@ -152,7 +163,7 @@ def bedrock(body: Body) -> None:
     seen: set[str] = set()
     for message in messages:
         blocks = message["content"]
-        demand(blocks, "content must not be empty")
+        demand(blocks and "cachePoint" not in blocks[0], "content must not be empty")
         answered = [block["toolResult"]["toolUseId"] for block in blocks if "toolResult" in block]
         demand(sorted(answered) == sorted(waited_for), "toolUse without toolResult after it, or reversed")
         waited_for = [block["toolUse"]["toolUseId"] for block in blocks if "toolUse" in block]

@@ -14,14 +14,13 @@ def check_limits(run: ActiveRun, limits: RunLimits, path: str) -> None:
     if run.journal.is_done(path):
         return
     usage = run.journal.usage
-    spent = {
-        "max_steps": usage.model_calls + usage.tool_calls,
-        "max_tokens": usage.input_tokens + usage.output_tokens,
-        "max_seconds": run.journal.seconds,
-        "max_cost": usage.cost,
-    }
-    for name, most in limits.given().items():
-        if spent[name] >= most:
+    for name, most, spent in (
+        ("max_steps", limits.max_steps, usage.model_calls + usage.tool_calls),
+        ("max_tokens", limits.max_tokens, usage.input_tokens + usage.output_tokens),
+        ("max_seconds", limits.max_seconds, run.journal.seconds),
+        ("max_cost", limits.max_cost, usage.cost),
+    ):
+        if most is not None and spent >= most:
             raise BudgetExceeded(f"the run has used up what it was allowed: {name} is {most:g}")
 
 

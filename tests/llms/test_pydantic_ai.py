@@ -24,7 +24,7 @@ from tertulia.llms import LLMS
 from tertulia.llms.base import LLM, Finished, Prompt, ReasoningDelta, Shown
 from tertulia.llms.by_pydantic_ai import plug
 from tertulia.llms.by_pydantic_ai.plug import PydanticAILLM
-from tertulia.llms.options import LLMOptions, ModelName
+from tertulia.llms.options import LLMOptions, ModelName, SupportsTrying
 from tertulia.testing.fake_openai import FakeOpenAI
 from tertulia.testing.llm_contract import WEATHER, heard
 from tests.llms.wire_server import KEY, MODELS, WireServer
@@ -237,6 +237,9 @@ async def test_missing_key_is_named_when_the_model_is_asked(
     for _ in range(2):
         with pytest.raises(ModelRefused, match=variable):
             await heard(llm, HI)
+    assert isinstance(llm, SupportsTrying)
+    with pytest.raises(ModelRefused, match=variable):
+        await llm.try_open()
     await llm.close()
 
 

@@ -10,7 +10,7 @@ from typing_extensions import override
 from tertulia.errors import MissingExtra, UnknownModel
 from tertulia.llms.base import LLMEvent, Prompt
 from tertulia.llms.by_pydantic_ai.manners import manners_of
-from tertulia.llms.options import LLMOptions, LLMPlug, ModelName
+from tertulia.llms.options import LLMOptions, LLMPlug, ModelName, SupportsTrying
 from tertulia.llms.per_loop import PerLoop
 from tertulia.registry import load
 
@@ -21,7 +21,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class PydanticAILLM(LLMPlug):
+class PydanticAILLM(LLMPlug, SupportsTrying):
     """A model of a provider that pydantic-ai speaks to, opened when it is first asked.
 
     Key and address are the provider's own variables, if no options are given. Nothing is retried
@@ -61,6 +61,10 @@ class PydanticAILLM(LLMPlug):
         async with aclosing(model.stream(prompt)) as events:
             async for event in events:
                 yield event
+
+    @override
+    async def try_open(self) -> None:
+        await self._opened()
 
     @override
     async def close(self) -> None:

@@ -68,6 +68,16 @@ def test_starting_gives_a_table_with_aims() -> None:
     )
 
 
+@pytest.mark.parametrize("wires", [("openai-chat", "openai", "openai-completions"), ("anthropic",)])
+def test_asking_models_gives_a_table_with_floors(wires: tuple[str, ...]) -> None:
+    few = ("--calls", "1", "--slices", "1", "--pieces", "5", "--history", "1", "3")
+    lines = printed("models", "--wires", *wires, *few)
+
+    shown = [line.split()[:2] for line in lines if line.startswith(wires)]
+    assert shown == [[wire, history] for wire in wires for history in ("1", "3")]
+    assert all(re.search(r"\(\d+\.\d{3}\) +\d+\.\d{3} +\d+\.\d ", line) for line in lines[2:])
+
+
 def test_a_reply_that_missed_a_message_is_an_error(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.floor", "--port", "{port}", "--database"]
     command += [f"sqlite:///{tmp_path / 'bench.db'}", "--model"]

@@ -1,6 +1,7 @@
 """Grammars that end: what they ask for, how long their sentences are, and what cannot be had."""
 
 import re
+from typing import Any
 
 import orjson
 import pytest
@@ -10,7 +11,7 @@ from tertulia.llms.bounded.fitting import guide
 from tertulia.llms.bounded.grammar import Bounds, Piece, write
 from tertulia.llms.bounded.merging import Schema, merged
 
-NARROW = Bounds(units=2, items=2, digits=3, returns=1, has_optional=True)
+NARROW = Bounds(units=2, items=2, digits=3, returns=1, optional=9)
 PERSON: Schema = {
     "type": "object",
     "properties": {"name": {"type": "string"}, "age": {"type": "integer", "minimum": 0}},
@@ -75,19 +76,16 @@ def test_schema_without_a_short_answer_is_refused(schema: Schema) -> None:
         guide(schema, wished=None, usual=200, room=1900)
 
 
-def test_schema_that_multiplies_itself_is_refused_soon() -> None:
+@pytest.mark.parametrize("keyword", ["prefixItems", "allOf", "anyOf"])
+@pytest.mark.parametrize("beside", [{}, {"minItems": 2}])
+def test_schema_that_multiplies_itself_is_refused_soon(keyword: str, beside: dict[str, Any]) -> None:
     doubling = {
-        f"d{n}": {"type": "array", "prefixItems": [{"$ref": f"#/$defs/d{n + 1}"}] * 2, "minItems": 2}
-        for n in range(40)
+        f"d{n}": {keyword: [{"$ref": f"#/$defs/d{n + 1}", **beside}] * 2, "minItems": 2} for n in range(40)
     }
+    schema = {"$defs": {**doubling, "d40": {"type": "array", "minItems": 10**6}}, "$ref": "#/$defs/d0"}
 
     with pytest.raises((ModelRefused, ContextTooLong)):
-        guide(
-            {"$defs": {**doubling, "d40": {"type": "null"}}, "$ref": "#/$defs/d0"},
-            wished=None,
-            usual=200,
-            room=1900,
-        )
+        guide(schema, wished=None, usual=200, room=1900)
 
 
 def test_schema_with_very_many_parts_is_refused() -> None:
@@ -107,6 +105,12 @@ def test_what_its_author_asks_of_a_string_stays() -> None:
     assert word["maxLength"] == 3
 
 
+def test_pattern_that_counts_far_is_given_the_room() -> None:
+    [found] = scalars({"type": "string", "pattern": "^.{100,200}$"})
+
+    assert found["maxLength"] > 100
+
+
 def test_pattern_that_a_grammar_cannot_say_is_left_to_the_check_of_the_answer() -> None:
     [found] = scalars({"type": "string", "pattern": "^(?!a)"})
 
@@ -118,8 +122,9 @@ def test_pattern_that_a_grammar_cannot_say_is_left_to_the_check_of_the_answer() 
     [
         ({"type": "integer"}, -999, 999),
         ({"type": "integer", "minimum": 5}, 5, 1004),
-        ({"type": "integer", "maximum": -5000}, -5999, -5000),
-        ({"type": "integer", "minimum": 10**6, "maximum": 10**7}, 10**6, 10**6 + 999),
+        ({"type": "integer", "maximum": -5000}, -10_000, -5000),
+        ({"type": "integer", "minimum": 10**6, "maximum": 10**7}, 10**6, 2 * 10**6),
+        ({"type": "number", "minimum": 1e20}, 1e20, 2e20),
         ({"type": "number", "exclusiveMinimum": 0, "maximum": 1}, 0, 1),
     ],
 )
@@ -140,8 +145,8 @@ def test_decimals_are_so_fine_that_there_is_a_choice() -> None:
 
 def test_optional_properties_may_be_missing_and_stay_away_where_there_is_no_room() -> None:
     roomy, tight = (
-        written(PERSON, Bounds(units=2, items=2, digits=3, returns=1, has_optional=has)).text
-        for has in (True, False)
+        written(PERSON, Bounds(units=2, items=2, digits=3, returns=1, optional=optional)).text
+        for optional in (9, 0)
     )
 
     assert '"\\"age\\":"' in roomy
@@ -169,7 +174,7 @@ def test_schema_that_comes_back_to_itself_ends() -> None:
     }
 
     shallow, deep = (
-        written(tree, Bounds(units=2, items=2, digits=3, returns=returns, has_optional=True)).tokens
+        written(tree, Bounds(units=2, items=2, digits=3, returns=returns, optional=9)).tokens
         for returns in (0, 3)
     )
 

@@ -16,7 +16,7 @@ from tertulia.llms.base import Finished, Prompt, Shown
 from tertulia.llms.local import LocalLLM
 from tertulia.llms.local_files import Endpoint, LocalFiles
 from tertulia.llms.local_server import wait_until_unused
-from tertulia.llms.options import LLMOptions
+from tertulia.llms.options import LLMOptions, ModelName
 from tertulia.llms.runtime_dir import runtime_dir
 from tertulia.testing.llm_contract import a_prompt, heard
 
@@ -88,21 +88,6 @@ async def test_process_killed_while_it_speaks_fails_the_answer(llm: LocalLLM, di
 async def test_prompt_beyond_the_window_is_refused(llm: LocalLLM) -> None:
     with pytest.raises(ContextTooLong):
         await heard(llm, Prompt(messages=(Shown(role="user", text="word " * 3000),)))
-
-
-async def test_shape_is_enforced(llm: LocalLLM) -> None:
-    schema = {
-        "type": "object",
-        "properties": {"name": {"type": "string", "maxLength": 9}, "age": {"type": "integer"}},
-        "required": ["name", "age"],
-    }
-    prompt = Prompt(messages=(Shown(role="user", text="Describe a person."),), response_schema=schema)
-
-    whole = (await heard(llm, prompt))[-1]
-
-    assert isinstance(whole, Finished)
-    assert '"name"' in whole.text
-    assert '"age"' in whole.text
 
 
 async def test_strangers_without_the_secret_are_turned_away(llm: LocalLLM, directory: Path) -> None:
@@ -184,7 +169,7 @@ async def test_runtime_directory_that_cannot_be_is_no_foreign_error(tmp_path: Pa
 
 def test_there_is_one_embedded_model() -> None:
     with pytest.raises(UnknownModel):
-        LocalLLM.build("other", LLMOptions())
+        LocalLLM.build(ModelName("local", "other"), LLMOptions())
 
 
 def test_runtime_directory_is_for_its_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

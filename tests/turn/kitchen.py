@@ -73,14 +73,15 @@ class Kitchen:
 
 @asynccontextmanager
 async def a_kitchen(
-    script: Script,
+    script: Script | ScriptedLLM,
     definition: AgentDefinition = DEFINITION,
     *,
     context_tokens: int = 16_000,
     tools: Sequence[Tool] = (),
 ) -> AsyncIterator[Kitchen]:
     """An agent with these tools, all of which it may use."""
-    llm, store = ScriptedLLM(script, chunk=4), InMemoryStore()
+    llm = script if isinstance(script, ScriptedLLM) else ScriptedLLM(script, chunk=4)
+    store = InMemoryStore()
     performer = AgentPerformer(store, OneModel(llm), context_tokens=context_tokens, toolbox=Toolbox(tools))
     runtime = Runtime(store, {PERFORMER: performer})
     await runtime.start()

@@ -123,17 +123,12 @@ async def _die(death: Death) -> Lives:
     lives.house = await a_house(JUDGED, lives.world.tools())
     async with a_process(lives.house, lives.models[0], probe=death) as first:
         ticket = await first.say("How many?")
-        while first.engine.active and not death.has_come:
-            await asyncio.sleep(0)
+        await first.gone()
         async with a_process(lives.house, lives.models[1]) as second:
-            while first.engine.active:
-                await asyncio.sleep(0)
             await second.go_on()
             lives.told = await second.told(ticket.run.id)
-    last = lives.told[-1].event
-    assert isinstance(last, RunFinished)
-    lives.end = last
-    assert last.status is RunStatus.COMPLETED, last.failure
+            lives.end = await second.end(ticket.run.id)
+    assert lives.end.status is RunStatus.COMPLETED, lives.end.failure
     return lives
 
 

@@ -27,6 +27,7 @@ from tertulia.server.sse import MEDIA_TYPE, EventStream
 
 _TAGS: Final[list[str | Enum]] = ["runs"]
 _FAILING: Final = (404, 408, 409, 413, 415, 422, 429, 502, 503, 504)
+_HEARD: Final = "Everything has been told already."
 _EVENTS: Final = (
     "An event of a stream has its number as `id`, its kind as `event`, and JSON as `data`. "
     "The last one is `run.finished`, or `stream.resume`, which tells where to go on."
@@ -246,4 +247,5 @@ def _in_three_ways(*problems: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _told(*problems: int) -> dict[int | str, dict[str, Any]]:
-    return answers(None, *problems) | {200: {"description": _EVENTS, "content": _STREAM}}
+    told = {200: {"description": _EVENTS, "content": _STREAM}}
+    return answers(None, *problems) | told | {204: {"description": _HEARD}}

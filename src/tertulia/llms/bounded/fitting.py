@@ -16,13 +16,13 @@ _NEVER: Final = 10**9
 _MAX_UNITS: Final = 100
 _LARGER: Final = (400, 800)
 _LEVELS: Final = (
-    Bounds(units=10, items=5, digits=9, returns=2, has_optional=True),
-    Bounds(units=8, items=3, digits=6, returns=1, has_optional=True),
-    Bounds(units=5, items=2, digits=6, returns=1, has_optional=True),
-    Bounds(units=5, items=2, digits=6, returns=1, has_optional=False),
-    Bounds(units=5, items=1, digits=4, returns=0, has_optional=False),
+    Bounds(units=10, items=5, digits=9, returns=2, optional=40),
+    Bounds(units=8, items=3, digits=6, returns=1, optional=10),
+    Bounds(units=5, items=2, digits=6, returns=1, optional=5),
+    Bounds(units=5, items=2, digits=6, returns=1, optional=1),
+    Bounds(units=5, items=1, digits=4, returns=0, optional=0),
 )
-_LEAST: Final = Bounds(units=1, items=0, digits=4, returns=0, has_optional=False)
+_LEAST: Final = Bounds(units=1, items=0, digits=4, returns=0, optional=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,10 @@ from tertulia.llms.bounded.reading import ANY_TYPE, is_plain_reference, target_o
 from tertulia.llms.bounded.scalars import Scalar, a_key, a_number, a_string
 
 MAX_RULES: Final = 2000
+MAX_LOOKS: Final = 5000
+"""How many subschemas are looked at, those that are referred to several times counted again."""
 
+_TOO_LARGE: Final = "the response shape is too large for the embedded model"
 _START: Final = "%llguidance {}\nstart: "
 _MANNER: Final = {"x-guidance": {"lenient": True, "whitespace_flexible": False}}
 _MAX_MEMBERS: Final = 40
@@ -42,8 +45,8 @@ class Bounds:
     """Before a number's point."""
     returns: int
     """How often a schema may come back to itself."""
-    has_optional: bool
-    """Whether properties may be there that are not required."""
+    optional: int
+    """Of an object's properties that are not required, so many may be there: the first ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class _Writer:
         self._root, self._bounds = root, bounds
         self._names: dict[str, str] = {}
         self._referred: dict[object, Piece | None] = {}
+        self._looks = 0
 
     def rules(self) -> str:
         """Return everything that the pieces refer to."""
@@ -114,6 +118,9 @@ class _Writer:
 
     def _flat(self, node: Schema, path: Path) -> tuple[Schema, Path] | None:
         """Return a schema that has taken in what it refers to and all of which it consists."""
+        self._looks += 1
+        if self._looks > MAX_LOOKS:
+            raise ModelRefused(_TOO_LARGE)
         while isinstance(reference := node.get("$ref"), str):
             if path.count(reference) > self._bounds.returns:
                 return None
@@ -157,9 +164,11 @@ class _Writer:
             return self._map(node, path)
         least, most = node.get("minProperties", 0), node.get("maxProperties", _MAX_MEMBERS)
         members: list[_Member] = []
+        spare = max(self._bounds.optional, least)
         for name, child in properties.items():
             is_required = name in required
-            if not (is_required or self._bounds.has_optional or least):
+            spare -= not is_required
+            if spare < 0 and not is_required:
                 continue
             value = self.value(child, path)
             if value is not None:
@@ -264,7 +273,7 @@ class _Writer:
     def _named(self, text: str, tokens: int) -> Piece:
         name = self._names.setdefault(text, f"r{len(self._names)}")
         if len(self._names) > MAX_RULES:
-            raise ModelRefused("the response shape is too large for the embedded model")
+            raise ModelRefused(_TOO_LARGE)
         return Piece(name, tokens)
 
 

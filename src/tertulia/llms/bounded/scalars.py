@@ -10,7 +10,8 @@ from typing import Any, Final
 from tertulia.llms.bounded.merging import Schema
 
 # A few plain characters or one of any kind cost about the same in the worst case: tokens of a
-# character each, and a token for each byte. Control characters, of six bytes, are left out.
+# character each, and a token for each byte. Control characters, of six bytes, are left out; new lines
+# and tabs could be written so, too, but are not in practice.
 _UNIT: Final = r"(?:[ !#-\[\]-~]{1,4}|[^\x00-\x08\x0b-\x1f\x7f])"
 _UNIT_TOKENS: Final = 4
 # What has to be there is not left to the dearest characters, else the shortest answer would be dear.
@@ -34,7 +35,10 @@ _FORMATS: Final[Mapping[str, int]] = {
 # What the grammar's expressions cannot say; an answer is checked against it afterwards.
 _UNSAYABLE: Final = re.compile(r"\(\?(?:[=!]|<[=!])|\\[1-9bBk]")
 _DECIMALS: Final = 2
-_MAX_DECIMALS: Final = 12
+_MAX_DECIMALS: Final = 9
+_MAX_BROKEN: Final = 10**12
+"""The largest number that is given decimals."""
+_COUNTS: Final = re.compile(r"\{(\d{1,4})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ def a_string(node: Schema, *, units: int) -> Scalar:
     least, most = node.get("minLength", 0), node.get("maxLength", math.inf)
     pattern, form = node.get("pattern"), node.get("format")
     if form in _FORMATS or _can_say(pattern):
-        chars = int(max(least, min(most, _FORMATS.get(str(form), _PATTERN_CHARS))))
+        room = _FORMATS.get(str(form), 0) or _PATTERN_CHARS + _counted(pattern)
+        chars = int(max(least, min(most, room)))
         kept = {key: node[key] for key in ("pattern", "format", "minLength") if key in node}
         if not _can_say(pattern):
             kept.pop("pattern", None)
@@ -78,6 +83,7 @@ def a_number(node: Schema, *, is_whole: bool, digits: int) -> Scalar | None:
     low, high = _between(node, 10**digits - 1)
     if low > high:
         return None
+    is_whole = is_whole or max(abs(low), abs(high)) > _MAX_BROKEN
     step = node.get("multipleOf")
     decimals = 0 if is_whole else _decimals(step, float(high) - float(low))
     if step is None and not is_whole:
@@ -94,11 +100,17 @@ def _can_say(pattern: object) -> bool:
     return isinstance(pattern, str) and not _UNSAYABLE.search(pattern)
 
 
+def _counted(pattern: object) -> int:
+    """Return about how many characters a pattern counts out."""
+    return sum(map(int, _COUNTS.findall(pattern))) if isinstance(pattern, str) else 0
+
+
 def _between(node: Schema, reach: int) -> tuple[float, float]:
     """Return the least and the most that a number may be, by its schema and by what it may cost."""
     lows, highs = _limits(node, "minimum", "exclusiveMinimum"), _limits(node, "maximum", "exclusiveMaximum")
-    low = max([min([-reach, *(each - reach for each in highs)]), *lows])
-    high = min([max([reach, *(each + reach for each in lows)]), *highs])
+    # A number that is large itself has to grow by more than its last digit.
+    low = max([min([-reach, *(each - max(reach, abs(each)) for each in highs)]), *lows])
+    high = min([max([reach, *(each + max(reach, abs(each)) for each in lows)]), *highs])
     return low, high
 
 

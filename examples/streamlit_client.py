@@ -9,6 +9,7 @@ and other clients beside them, show the same.
 
 import json
 import os
+import time
 import uuid
 from typing import Any, Final
 from urllib.parse import quote
@@ -19,12 +20,20 @@ import streamlit as st
 SERVER: Final = os.environ.get("TERTULIA_URL", "http://127.0.0.1:8000").rstrip("/")
 # To be connected, and to be answered: a model takes its time. (A text below would be shown on the page.)
 SECONDS: Final = (3, 300)
+# What is told of a run that waits for a decision: nothing has gone wrong, and the page says what to decide.
+WAITING: Final = frozenset({"needs_attention", "unknown_outcome"})
+# Verdicts that go with something: what came of a step, or what a person says.
+SPOKEN: Final = frozenset({"done", "say"})
 
 Row = dict[str, Any]
 
 
 class Refused(Exception):
-    """The server has said no; its text says why."""
+    """The server has said no; its text says why, its code so that a program knows."""
+
+    def __init__(self, problem: Row) -> None:
+        super().__init__(told(problem))
+        self.code = problem.get("code")
 
 
 class Unreachable(Exception):
@@ -139,15 +148,21 @@ def show_conversation(agent: Row, conversation: str) -> None:
     if agent["first_message"]:
         st.chat_message("assistant").markdown(agent["first_message"])
     exchanges = get("/agents/get-messages", conversation_id=conversation)
+    under_way = len(standing["pending"]) + bool(standing["run"])
     for number, exchange in enumerate(exchanges, start=1):
         st.chat_message("user").text(exchange["user_message"])
+        if exchange["agent_message"] is None and number > len(exchanges) - under_way:
+            continue
         with st.chat_message("assistant"):
             if exchange["agent_message"] is not None:
                 show_answer(exchange["agent_message"], is_shaped=bool(agent["response_shape"]))
             elif number == len(exchanges):
-                show_silence(conversation, standing)
+                show_silence(conversation)
             else:
                 st.caption("This was never answered.")
+    if under_way:
+        with st.chat_message("assistant"):
+            show_under_way(standing["run"])
     if closed := standing.get("closed"):
         show_end(conversation, closed)
     st.chat_input(
@@ -172,14 +187,45 @@ def show_answer(text: str, *, is_shaped: bool) -> None:
         st.json(fields)
 
 
-def show_silence(conversation: str, standing: Row) -> None:
-    """Say why the newest message has no answer, and offer what can be done about it."""
-    holder = standing.get("run")
-    if holder or standing.get("pending"):
-        is_waiting = bool(holder) and holder["status"] == "waiting"
-        st.info("This waits for somebody's decision." if is_waiting else "This is being answered.")
+def show_under_way(run: Row | None) -> None:
+    """Say that an answer is to come, or what has to be decided before; None stands for a run to begin yet."""
+    if run and run["wait"]:
+        show_wait(run["id"], run["wait"])
+    elif run and st.session_state.pop("decided", None) == run["id"]:
+        with st.spinner("Thinking …"):
+            wait_for(run["id"])
+        st.rerun()
+    else:
+        st.info("This is being answered.")
         st.button("Look again")
-        return
+
+
+def show_wait(run_id: str, wait: Row) -> None:
+    """Show what somebody has to decide, as it is, and a button for each verdict."""
+    st.info("This waits for somebody's decision.")
+    st.text(wait["message"])
+    subject = wait["subject"]
+    if isinstance(subject, dict) and isinstance(subject.get("arguments"), str):
+        st.caption(f"All that {subject.get('tool')} would be given:")
+        st.code(visible(subject["arguments"]), language="json", wrap_lines=True)
+    elif subject is not None:
+        st.json(subject)
+    if SPOKEN.intersection(wait["verdicts"]):
+        st.text_input("What came of it, or is to be said", key="spoken")
+    for column, verdict in zip(st.columns(len(wait["verdicts"])), wait["verdicts"], strict=True):
+        column.button(verdict.capitalize(), on_click=decide, args=(run_id, wait["path"], verdict))
+
+
+def wait_for(run_id: str) -> None:
+    """Return when a run has ended, or waits once more, or takes too long to be watched."""
+    for _ in range(2 * SECONDS[1]):
+        if get(f"/v1/runs/{run_id}")["status"] not in {"queued", "running"}:
+            return
+        time.sleep(0.5)
+
+
+def show_silence(conversation: str) -> None:
+    """Say why the newest message has no answer, and offer what can be done about it."""
     path = f"/v1/conversations/{quote(conversation, safe='')}/messages"
     [message] = get(path, order="desc", limit=1)["data"]
     run = get(f"/v1/runs/{message['run_id']}")
@@ -237,6 +283,15 @@ def ask_again(run_id: str) -> None:
     attempt(f"/v1/runs/{run_id}/retry", {})
 
 
+def decide(run_id: str, path: str, verdict: str) -> None:
+    """Let a run go on; the path says what was decided about, so that nothing else is."""
+    body = {"verdict": verdict, "path": path}
+    if verdict in SPOKEN:
+        body["value"] = st.session_state["spoken"]
+    if attempt(f"/v1/runs/{run_id}/decide", body):
+        st.session_state["decided"] = run_id
+
+
 def reopen(conversation: str) -> None:
     """Let a conversation go on that was closed."""
     if attempt(f"/v1/conversations/{quote(conversation, safe='')}/reopen", {}):
@@ -252,7 +307,8 @@ def attempt(path: str, body: Row, *, key: str | None = None) -> Row | None:
         answer = post(path, body, key=key)
     except Refused as refused:
         answer = None
-        st.session_state.setdefault("problems", []).append(str(refused))
+        if refused.code not in WAITING:
+            st.session_state.setdefault("problems", []).append(str(refused))
     except Unreachable:
         st.session_state.setdefault("problems", []).append(f"No server answers at {SERVER}.")
         return None
@@ -281,7 +337,7 @@ def ask(method: str, path: str, **more: Any) -> Any:  # noqa: ANN401  # JSON
     except requests.RequestException as error:
         raise Unreachable from error
     if not response.ok:
-        raise Refused(told(answer))
+        raise Refused(answer)
     return answer
 
 
@@ -298,6 +354,11 @@ def as_object(text: str) -> Row | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def visible(text: str) -> str:
+    """Return a text in which nothing is hidden, such as marks that turn the direction of writing."""
+    return "".join(char if char.isprintable() or char.isspace() else f"\\u{ord(char):04x}" for char in text)
 
 
 def is_table(value: object) -> bool:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis.strategies import integers
 
 from tertulia.errors import InvalidShape
-from tertulia.schemas import MAX_DEPTH, allowed_depth
+from tertulia.schemas import MAX_CHECKS, MAX_DEPTH, allowed_depth, checks_by_depth
 
 TREE: dict[str, Any] = {
     "$ref": "#/$defs/node",
@@ -117,3 +117,21 @@ def test_what_only_looks_like_a_reference_is_left_alone() -> None:
     allowed_depth(
         {"properties": {"$ref": {"type": "string"}, "$id": {"type": "string"}}, "const": {"$ref": "x"}}
     )
+
+
+@pytest.mark.parametrize("schema", [TREE, ANY_JSON, UNION, {"type": "string"}])
+def test_checks_are_told_for_each_depth_that_is_allowed(schema: dict[str, Any]) -> None:
+    checks = checks_by_depth(schema)
+
+    assert len(checks) == allowed_depth(schema) + 1
+    assert checks == sorted(checks)
+    assert checks[-1] <= MAX_CHECKS
+
+
+def test_what_a_value_is_compared_with_counts_but_for_plain_texts() -> None:
+    numbers, texts = [*range(100)], [*map(str, range(100))]
+
+    assert checks_by_depth({"enum": texts})[0] < 3
+    assert checks_by_depth({"enum": numbers})[0] > 100
+    assert checks_by_depth({"enum": [*texts, None]})[0] > 100
+    assert checks_by_depth({"multipleOf": 0.01})[0] > checks_by_depth({"multipleOf": 2})[0]

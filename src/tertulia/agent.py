@@ -1,18 +1,20 @@
 """Stored agents: whoever carries out their runs."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from typing_extensions import override
 
 from tertulia.agent_settings import ModelSettings, RunLimits
 from tertulia.conversations import Conversation
-from tertulia.definitions import Agent
+from tertulia.definitions import Agent, ToolChoice
 from tertulia.engine import ActiveRun, Performer, Turn
-from tertulia.errors import NotFound
+from tertulia.errors import NotFound, ToolUnavailable
 from tertulia.llms.models import Models
 from tertulia.memory.history import LogHistory
 from tertulia.stores import Store
+from tertulia.tools.base import Tool
 from tertulia.tools.toolbox import Toolbox
 from tertulia.turn import Speaker, Windows, summarize, take
 
@@ -21,6 +23,8 @@ PERFORMER: Final = "agent"
 RUN_LIMITS: Final = RunLimits(max_steps=50)
 """What a run may use up, if nothing else was said."""
 _KEPT: Final = 1024
+_PICK_SECONDS: Final = 20.0
+"""How long servers of tools may take to say what they have: less than a run may be silent."""
 
 
 class AgentPerformer(Performer):
@@ -45,15 +49,28 @@ class AgentPerformer(Performer):
 
     @override
     async def perform(self, run: ActiveRun) -> Turn | None:
-        agent = await self._agent(run.conversation, run.run.agent_version)
-        return await take(run, await self._speaker(agent, run.run.options), self._history)
+        agent, tenant = await self._agent(run.conversation, run.run.agent_version), run.run.tenant
+        choices = agent.definition.tools
+        # What was begun is to be dealt with, whatever tools are there now.
+        pick = self._toolbox.pick_what_is_there if run.is_resumed else self._tools
+        tools = await pick(choices, tenant=tenant) if choices else {}
+        return await take(run, self._speaker(agent, run.run.options, tools), self._history)
 
     async def summarize(self, conversation: Conversation) -> dict[str, Any]:
         """Return a summary of a conversation, as :func:`tertulia.turn.summarize` does; nothing is kept."""
         agent = await self._agent(conversation, conversation.agent_version)
-        return await summarize(conversation, await self._speaker(agent, {}), self._history)
+        choices = agent.definition.tools
+        tools = await self._toolbox.pick_what_is_there(choices, tenant=conversation.tenant)
+        return await summarize(conversation, self._speaker(agent, {}, tools), self._history)
 
-    async def _speaker(self, agent: Agent, options: Mapping[str, object]) -> Speaker:
+    async def _tools(self, choices: Sequence[ToolChoice], *, tenant: int) -> dict[str, Tool]:
+        try:
+            async with asyncio.timeout(_PICK_SECONDS):
+                return await self._toolbox.pick(choices, tenant=tenant)
+        except TimeoutError:
+            raise ToolUnavailable("a server of tools takes too long to say what it has") from None
+
+    def _speaker(self, agent: Agent, options: Mapping[str, object], tools: Mapping[str, Tool]) -> Speaker:
         definition = agent.definition
         limits = definition.limits.within(_limits(options.get("limits")))
         return Speaker(
@@ -63,7 +80,7 @@ class AgentPerformer(Performer):
             context_tokens=self._context_tokens,
             call_seconds=self._call_seconds,
             windows=self._windows,
-            tools=await self._toolbox.pick(definition.tools) if definition.tools else {},
+            tools=tools,
             limits=limits.within(self._limits),
             wants_deltas=bool(options.get("deltas", False)),
         )

@@ -13,6 +13,12 @@ from tertulia.ids import AGENT, is_id
 from tertulia.shapes import check_shape
 
 MAX_NAME: Final = 200
+MAX_URL: Final = 2000
+"""Characters of the address of a server of tools at most."""
+MAX_ALLOWED: Final = 128
+"""Tools of one server that an agent can name at most."""
+MAX_TOOL_NAME: Final = 128
+"""Characters of the name of a tool of a server at most."""
 RESERVED_NAMES: Final = frozenset({"local", "default", "none", "user", "system", "assistant", "tool"})
 _VERSION: Final = 1
 _REMOTE: Final = frozenset({"type", "server_label", "server_url", "allowed_tools", "require_approval"})
@@ -134,19 +140,29 @@ def decode_tool(kept: object) -> ToolChoice:
         raise InvalidInput(
             "a server of tools needs a server_label (letters, digits, - and _) and a server_url"
         )
-    allowed, approval = kept.get("allowed_tools"), kept.get("require_approval", "always")
+    if len(url) > MAX_URL or not url.isprintable():
+        raise InvalidInput(f"a server_url has at most {MAX_URL} printable characters")
+    approval = kept.get("require_approval", "always")
     if approval not in _APPROVALS:
         raise InvalidInput("require_approval must be 'always' or 'never'")
-    if allowed is not None and not (
-        isinstance(allowed, list) and all(isinstance(name, str) for name in allowed)
-    ):
-        raise InvalidInput("allowed_tools must be a list of names")
-    return RemoteTools(
-        label=label,
-        url=url,
-        allowed=None if allowed is None else tuple(allowed),
-        needs_approval=approval == "always",
-    )
+    allowed = _allowed(kept.get("allowed_tools"))
+    return RemoteTools(label=label, url=url, allowed=allowed, needs_approval=approval == "always")
+
+
+def _allowed(names: object) -> tuple[str, ...] | None:
+    """Return the names of the tools that may be used; ``None`` for all."""
+    if names is None:
+        return None
+    if not isinstance(names, list) or len(names) > MAX_ALLOWED or not all(map(_is_tool_name, names)):
+        raise InvalidInput(
+            f"allowed_tools must be a list of at most {MAX_ALLOWED} names "
+            f"of 1 to {MAX_TOOL_NAME} printable characters"
+        )
+    return tuple(names)
+
+
+def _is_tool_name(name: object) -> bool:
+    return isinstance(name, str) and 1 <= len(name) <= MAX_TOOL_NAME and name.isprintable()
 
 
 def check_name(name: str) -> str:

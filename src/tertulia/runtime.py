@@ -211,10 +211,16 @@ class Runtime:
         return await self.engine.cancel(tenant, run_id, keep_partial=keep_partial)
 
     async def decide(
-        self, run_id: str, *, verdict: str, value: object = None, tenant: int = DEFAULT_TENANT
+        self,
+        run_id: str,
+        *,
+        verdict: str,
+        value: object = None,
+        path: str | None = None,
+        tenant: int = DEFAULT_TENANT,
     ) -> Ticket:
-        """Let a waiting run go on, as :meth:`Engine.decide` does."""
-        return await self.engine.decide(tenant, run_id, Decision(verdict=verdict, value=value))
+        """Let a waiting run go on, as :meth:`Engine.decide` does; ``path`` says what was decided about."""
+        return await self.engine.decide(tenant, run_id, Decision(verdict=verdict, value=value, path=path))
 
     async def follow(
         self, run_id: str, *, tenant: int = DEFAULT_TENANT, after: int = -1

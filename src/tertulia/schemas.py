@@ -3,7 +3,8 @@
 References let a short schema stand for an endless one: thirty definitions that each refer twice to
 the next make a billion checks of one number, and a definition that refers twice to itself makes as
 many of thirty brackets. Nothing can interrupt a validator at that, so it is counted beforehand: the
-checks that one place in an answer may cost, for each depth at which it may lie.
+checks that one place in an answer may cost, for each depth at which it may lie. How often they are
+made is up to the answer; :func:`checks_by_depth` is for those who want to count that, too.
 """
 
 from collections.abc import Iterator, Mapping
@@ -45,6 +46,7 @@ _ALL_OF_THEM: Final = (
     "unevaluatedProperties",
 )
 _QUOTED: Final = 80
+_FRACTION: Final = 100
 
 
 @dataclass(slots=True)
@@ -55,6 +57,8 @@ class _Place:
     """Those that are checked on the same value."""
     below: list[list[int]]
     """Those for the values inside; of each list at most one is checked on one of them."""
+    weight: int
+    """What it costs by itself, in checks."""
 
 
 def allowed_depth(schema: Schema) -> int:
@@ -63,19 +67,30 @@ def allowed_depth(schema: Schema) -> int:
     Raises :class:`InvalidShape` for a schema that multiplies itself too often even for a number,
     and for one that refers to anything outside of it.
     """
+    return len(checks_by_depth(schema)) - 1
+
+
+def checks_by_depth(schema: Schema) -> list[int]:
+    """Return the most checks on the way to one place, for values of each depth that is allowed, from 0.
+
+    Raises as :func:`allowed_depth`.
+    """
     places = _places(schema)
     order = _innermost_first(places)
     checks = dict.fromkeys(places, 0)
-    for depth in range(MAX_DEPTH + 1):
+    most: list[int] = []
+    while len(most) <= MAX_DEPTH:
         deeper = _one_level_more(places, order, checks)
-        if max(deeper.values()) > MAX_CHECKS:
-            if depth == 0:
-                raise InvalidShape("the response shape refers to itself so often that it cannot be checked")
-            return depth - 1
-        if deeper == checks:
+        most.append(max(deeper.values()))
+        if most[-1] > MAX_CHECKS:
+            most.pop()
             break
+        if deeper == checks:
+            most += [most[-1]] * (MAX_DEPTH + 1 - len(most))
         checks = deeper
-    return MAX_DEPTH
+    if not most:
+        raise InvalidShape("the response shape refers to itself so often that it cannot be checked")
+    return most
 
 
 def _one_level_more(places: Mapping[int, _Place], order: list[int], checks: dict[int, int]) -> dict[int, int]:
@@ -84,7 +99,7 @@ def _one_level_more(places: Mapping[int, _Place], order: list[int], checks: dict
     for place in order:
         here = sum(deeper.get(other, checks[other]) for other in places[place].here)
         below = sum(max((checks[other] for other in group), default=0) for group in places[place].below)
-        deeper[place] = 1 + here + below
+        deeper[place] = places[place].weight + here + below
     return deeper
 
 
@@ -104,9 +119,18 @@ def _places(schema: Schema) -> dict[int, _Place]:
         here += [child for key in _SAME_VALUE for child in _children(node, key)]
         below = [list(_children(node, key)) for key in _ONE_OF_THEM]
         below += [[child] for key in _ALL_OF_THEM for child in _children(node, key)]
-        found[id(node)] = _Place([*map(id, here)], [[*map(id, group)] for group in below])
+        found[id(node)] = _Place([*map(id, here)], [[*map(id, group)] for group in below], _weight(node))
         waiting += here + [child for group in below for child in group]
     return found
+
+
+def _weight(node: Schema) -> int:
+    """Return what a subschema costs, not counting others: a value is compared with each of an enumeration,
+    but for plain texts, of which validators keep a table."""
+    listed = node.get("enum")
+    if isinstance(listed, list) and not all(isinstance(each, str) for each in listed):
+        return 1 + len(listed)
+    return _FRACTION if isinstance(node.get("multipleOf"), float) else 1
 
 
 def _children(node: Schema, key: str) -> Iterator[Schema]:

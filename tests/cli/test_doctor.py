@@ -225,6 +225,55 @@ def test_a_default_that_cannot_be_asked_is_broken_unless_another_stands_behind_i
     assert "OPENAI_API_KEY" in alone[2]["model"][0].text
 
 
+@pytest.mark.parametrize(
+    ("model", "variable"),
+    [
+        ("openai:gpt-5-mini", "OPENAI_API_KEY"),
+        ("anthropic:claude-haiku-4-5", "ANTHROPIC_API_KEY"),
+        ("scripted:echo, anthropic:claude-haiku-4-5", "ANTHROPIC_API_KEY"),
+    ],
+)
+def test_the_key_that_the_default_wants_is_named(tmp_path: Path, model: str, variable: str) -> None:
+    _, _, told = found(cwd=tmp_path, TERTULIA_MODEL=model, TERTULIA_DATABASE_URL="memory://")
+
+    (finding,) = told["keys"]
+    assert (finding.mark, finding.advice) == ("warning", f"set {variable}")
+    assert finding.text == f"{model.rpartition(', ')[2]} wants one"
+
+
+@pytest.mark.parametrize("model", ["local", "scripted:echo", "ollama:llama3.2"])
+def test_a_default_that_wants_no_key_is_told_to_want_none(tmp_path: Path, model: str) -> None:
+    _, _, told = found(cwd=tmp_path, TERTULIA_MODEL=model, TERTULIA_DATABASE_URL="memory://")
+
+    whose = "the embedded model" if model == "local" else model
+    assert [(each.mark, each.text) for each in told["keys"]] == [
+        ("good", f"none of a provider: {whose} needs none")
+    ]
+
+
+def test_a_server_of_one_s_own_that_is_not_there_is_told_with_how_to_start_it(tmp_path: Path) -> None:
+    env = {"TERTULIA_DATABASE_URL": "memory://", "OLLAMA_BASE_URL": "http://127.0.0.1:1/v1"}
+
+    ok, step, told = found("--ask", cwd=tmp_path, TERTULIA_MODEL="ollama:llama3.2", **env)
+
+    assert not ok
+    assert "cannot be reached" in told["model"][0].text
+    assert step == "start it with ollama serve, or set OLLAMA_BASE_URL"
+
+
+async def test_a_key_that_is_refused_is_told_with_where_to_look(tmp_path: Path) -> None:
+    async with FakeOpenAI() as fake:
+        fake.fault("401", times=None)
+        env = {"OPENAI_BASE_URL": fake.base_url, "OPENAI_API_KEY": "sk-old"}
+        env |= {"TERTULIA_MODEL": "openai:gpt-5-mini", "TERTULIA_DATABASE_URL": "memory://"}
+
+        ok, step, told = await asyncio.to_thread(found, "--ask", cwd=tmp_path, **env)
+
+    assert not ok
+    assert "401" in told["model"][0].text
+    assert step == "see to OPENAI_API_KEY"
+
+
 async def test_models_are_really_asked_if_wished(tmp_path: Path) -> None:
     async with FakeOpenAI() as fake:
         env = {"OPENAI_BASE_URL": fake.base_url, "TERTULIA_MODEL": "openai-chat:gpt-5-mini"}

@@ -87,9 +87,10 @@ async def test_every_worker_tells_its_streams_where_to_go_on(place: Place, postg
             process.send_signal(signal.SIGTERM)
             before = await rest_of(stream)
         async with asyncio.timeout(SECONDS):
-            await process.wait()
+            _, log = await process.communicate()
 
     assert before[-1].kind == "stream.resume"
+    assert log.count(b'"event":"stopping","signal":"SIGTERM","within_seconds":2') == 2
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=lambda sign: sign.name)

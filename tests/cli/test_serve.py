@@ -1,6 +1,7 @@
 """The server as a process: it starts, it answers, it stops in order, and another one goes on."""
 
 import asyncio
+import json
 import signal
 from pathlib import Path
 
@@ -20,6 +21,8 @@ async def test_it_serves_until_it_is_asked_to_stop(tmp_path: Path) -> None:
     assert process.returncode in {0, -signal.SIGTERM}
     assert b"Traceback" not in log
     assert b"hello" not in log
+    [stopping] = [line for line in map(json.loads, log.splitlines()) if line["event"] == "stopping"]
+    assert (stopping["level"], stopping["signal"], stopping["within_seconds"]) == ("info", "SIGTERM", 10)
 
 
 async def test_another_process_goes_on_after_a_kill(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ ROOT: Final = Path(__file__).parents[2]
 DEPLOY: Final = ROOT / "deploy"
 COMPOSE: Final = DEPLOY / "compose.yaml"
 KUBERNETES: Final = DEPLOY / "kubernetes"
+TOOLS: Final = DEPLOY / "tools"
 TEMPORARY: Final = "/tmp"  # noqa: S108  # Inside a container.
 _COMMENT: Final = re.compile(r"^[ \t]*#.*\n", re.MULTILINE)
 
@@ -75,10 +76,15 @@ def only(stage: list[Instruction], name: str) -> Instruction:
     return found
 
 
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return what a file with one document says."""
+    told: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return told
+
+
 def compose() -> dict[str, Any]:
     """Return what compose is told."""
-    told: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
-    return told
+    return read_yaml(COMPOSE)
 
 
 def objects(*names: str) -> list[dict[str, Any]]:
@@ -89,8 +95,19 @@ def objects(*names: str) -> list[dict[str, Any]]:
 
 def kustomization() -> dict[str, Any]:
     """Return how the files for Kubernetes are put together."""
-    told: dict[str, Any] = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text(encoding="utf-8"))
-    return told
+    return read_yaml(KUBERNETES / "kustomization.yaml")
+
+
+def laid_over(under: Any, patch: Any) -> Any:  # JSON
+    """Return an object of Kubernetes with a patch laid over it: lists of named things go by the names."""
+    if isinstance(under, dict) and isinstance(patch, dict):
+        return under | {key: laid_over(under.get(key), value) for key, value in patch.items()}
+    if not (isinstance(under, list) and isinstance(patch, list)):
+        return patch
+    names = [each["name"] for each in patch]
+    known = {each["name"]: each for each in under}
+    kept = [each for each in under if each["name"] not in names]
+    return kept + [laid_over(known.get(each["name"]), each) for each in patch]
 
 
 def variables(path: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,14 +13,16 @@ from typing import Any, Final
 import httpx2
 import pytest
 
+from tertulia.parts import ToolCall
 from tertulia.testing.fake_openai import FakeOpenAI
 from tests.cli.serving import served
 from tests.demanded import demanded
-from tests.server.doing import an_agent, messages, say, until
+from tests.server.doing import an_agent, log_of, messages, say, until
 
 testing = demanded("streamlit.testing.v1")
 
-CLIENT: Final = Path(__file__).parents[2] / "examples" / "streamlit_client.py"
+ROOT: Final = Path(__file__).parents[2]
+CLIENT: Final = ROOT / "examples" / "streamlit_client.py"
 SECONDS: Final = 30
 
 
@@ -266,6 +269,86 @@ async def test_what_is_being_answered_is_told_apart_from_what_failed(
     assert offered == ["Look again"]
     assert "There is no answer to this." in browser.shown("warning")[0]
     assert browser.buttons == []
+
+
+CALL: Final = ToolCall(
+    id="c1",
+    name="plant",
+    arguments=json.dumps({"what": "rose " * 400 + "\u202eand a nettle"}, ensure_ascii=False),
+)
+
+
+@asynccontextmanager
+async def gardening(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *answers: ToolCall | str
+) -> AsyncIterator[tuple[httpx2.AsyncClient, str]]:
+    """Serve an agent that has a tool, and answers so; yield a conversation with it too."""
+    async with FakeOpenAI() as model:
+        model.script([*answers])
+        env = {
+            "OPENAI_API_KEY": "sk-test",
+            "OPENAI_BASE_URL": model.base_url,
+            "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("src", ".")),
+            "TERTULIA_MODEL": "openai-chat:fake",
+            "TERTULIA_TOOLS": "tests.cli.gardening",
+        }
+        async with serving(folder, monkeypatch, **env) as client:
+            yield client, await a_conversation_of(client, first_message="", tools=["plant"])
+
+
+@pytest.mark.parametrize(("button", "outcome"), [("Approve", "is planted"), ("Deny", "not allowed")])
+async def test_use_of_a_tool_is_decided_by_a_button(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, button: str, outcome: str
+) -> None:
+    async with gardening(tmp_path, monkeypatch, CALL, "So it is.") as (client, conversation):
+        await browser.look()
+        await browser.write("Plant something.")
+        told, whole, offered = browser.shown("info", "error"), browser.shown("code"), browser.buttons
+        await browser.press(button)
+        log = await log_of(client, conversation)
+
+    assert told == ["This waits for somebody's decision."]
+    assert whole == [CALL.arguments.replace("\u202e", "\\u202e")]
+    assert offered == ["Approve", "Deny"]
+    assert browser.talk == [("user", "Plant something."), ("assistant", "So it is.")]
+    assert browser.buttons == []
+    assert browser.shown("info", "warning", "error") == []
+    [result] = [part for message in log for part in message["content"] if part["type"] == "tool_result"]
+    assert outcome in result["text"]
+
+
+async def test_what_stands_in_line_behind_a_decision_is_no_error(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with gardening(tmp_path, monkeypatch, CALL, "So it is.", "Two.") as (_, _):
+        await browser.look()
+        await browser.write("1")
+        await browser.write("2")
+        told, offered = browser.shown("info", "error", "warning"), browser.buttons
+        await browser.press("Deny")
+        while browser.buttons:
+            await browser.press("Look again")
+
+    assert told == ["This waits for somebody's decision."]
+    assert offered == ["Approve", "Deny"]
+    assert browser.talk == [("user", "1"), ("assistant", "So it is."), ("user", "2"), ("assistant", "Two.")]
+
+
+async def test_what_was_decided_elsewhere_is_not_decided_again(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with gardening(tmp_path, monkeypatch, CALL, "So it is.") as (client, conversation):
+        await browser.look()
+        await browser.write("Plant something.")
+        [waiting] = (await client.get("/v1/runs", params={"status": "waiting"})).json()["data"]
+        await client.post(f"/v1/runs/{waiting['id']}/decide", json={"verdict": "deny"})
+        await browser.press("Approve")
+        while browser.buttons:
+            await browser.press("Look again")
+        log = await log_of(client, conversation)
+
+    assert "not allowed" in str(log)
+    assert browser.talk == [("user", "Plant something."), ("assistant", "So it is.")]
 
 
 async def test_a_closed_conversation_says_so_and_is_opened_again(

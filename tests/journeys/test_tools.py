@@ -95,8 +95,8 @@ def _check_logs(history: History, failures: dict[str, str]) -> None:
     for asked in (each for each in history.messages if each.role == "user"):
         said = [each for each in history.messages if each.run_id == asked.run_id][1:]
         roles = [each.role for each in said]
-        if asked.text in failures:
-            assert roles == []
+        if asked.text in failures:  # what was done stays, and nothing was made up
+            assert roles in ([], ["assistant", *["tool"] * (len(roles) - 1)])
         else:
             assert roles == ["assistant", "tool", "tool", "tool", "assistant"]
             assert said[-1].text == f"All done: {asked.text}"

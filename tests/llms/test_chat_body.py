@@ -14,7 +14,7 @@ from tertulia.errors import ModelRefused
 from tertulia.llms.base import Prompt, Shown
 from tertulia.llms.wire.body import WIRE, Dialect, encode
 from tertulia.llms.wire.content import arguments, wire_id
-from tertulia.llms.wire.tool_list import encode_tools, parameters
+from tertulia.llms.wire.tool_list import _Known, encode_tools, parameters
 from tertulia.parts import Media, Part, Reasoning, Text, ToolCall, ToolResult, Unknown
 from tests.llms.chat_rules import check_body
 
@@ -220,7 +220,7 @@ def test_ids_that_the_wire_cannot_carry_are_replaced_by_the_same_ones() -> None:
 def test_server_that_keeps_answers_is_told_whether_to(store: bool | None, told: bool) -> None:
     prompt = Prompt(messages=(Shown(role="user", text="Hi"),), settings=ModelSettings(store=store))
 
-    keeping = json.loads(encode("m", prompt, Dialect(keeps_answers=True)))
+    keeping = json.loads(encode("m", prompt, Dialect(is_openai=True)))
     other = json.loads(encode("m", prompt, Dialect()))
 
     assert keeping["store"] is told
@@ -234,3 +234,15 @@ def test_effort_is_told_and_what_is_ours_is_not() -> None:
     body = json.loads(encode("m", prompt, Dialect()))
 
     assert body.keys() == {"model", "messages", "reasoning_effort"}
+
+
+def test_of_lists_of_tools_no_more_is_kept_than_fits() -> None:
+    lists = [(ToolSpec(name=f"tool_{number}", description="x" * 1000),) for number in range(3)]
+    first = encode_tools(lists[0], parameters)
+    known = _Known(2 * len(first))
+
+    kept = [known.encoded(tools, parameters) for tools in lists]
+    again = [known.encoded(tools, parameters) for tools in reversed(lists)]
+
+    assert again == kept[::-1]
+    assert [one is other for one, other in zip(again, kept[::-1], strict=True)] == [True, True, False]

@@ -37,6 +37,7 @@ FOR_THE_NEXT = [
     ModelMalformed(),
     MissingExtra(),
 ]
+BY_HOPE = [FOR_THE_NEXT[place] for place in (1, 2, 3, 4, 0, 5)]
 SOON = 0.02
 
 
@@ -112,7 +113,7 @@ async def test_the_first_that_can_answers_and_nobody_behind_it_is_asked(
     try:
         events = await heard(Fallback(models, whole=60), a_prompt())
     except TertuliaError as error:
-        assert type(error) is type(outcomes[-1])
+        assert type(error) is next(type(each) for each in BY_HOPE if each in outcomes)
         assert not working
     else:
         assert answered(events).model == working[0]
@@ -148,13 +149,38 @@ async def test_what_was_begun_is_abandoned_before_the_next_is_asked() -> None:
     assert first.abandoned == ["r1"]
 
 
-async def test_the_last_error_says_that_all_have_failed() -> None:
-    chain = Fallback([Told("a:1", ModelRefused("no")), Told("b:2", ModelBusy("later", retry_after=7))])
+async def test_the_error_with_the_most_hope_says_how_each_has_failed() -> None:
+    busy, refusing = Told("a:1", ModelBusy("later", retry_after=7)), Told("b:2", ModelRefused("no"))
 
-    with pytest.raises(ModelBusy, match="all 2 models failed; the last one: later") as raised:
-        await heard(chain, a_prompt())
+    with pytest.raises(ModelBusy) as raised:
+        await heard(Fallback([busy, refusing]), a_prompt())
+
+    assert str(raised.value) == "no model answered (a:1: model_busy, b:2: model_refused): later"
+    assert raised.value.retry_after == 7
+
+
+@pytest.mark.parametrize("waits", [(9, 7, None), (None, 9, 7), (7, None, None)])
+async def test_the_shortest_wait_is_told(waits: tuple[float | None, ...]) -> None:
+    models = [Told(f"a:{n}", ModelBusy(retry_after=wait)) for n, wait in enumerate(waits)]
+
+    with pytest.raises(ModelBusy) as raised:
+        await heard(Fallback([*models, Told("b:2", ModelRefused(retry_after=1))]), a_prompt())
 
     assert raised.value.retry_after == 7
+
+
+async def test_what_is_told_of_many_models_is_short() -> None:
+    models = [Told(f"a:{n}" + "x" * 1000, ModelBusy("later")) for n in range(30)]
+
+    with pytest.raises(ModelBusy) as raised:
+        await heard(Fallback(models), a_prompt())
+
+    assert len(str(raised.value)) < 1000
+
+
+async def test_one_model_alone_says_what_it_says() -> None:
+    with pytest.raises(ModelBusy, match=r"^later$"):
+        await heard(Fallback([Told("a:1", ModelBusy("later"))]), a_prompt())
 
 
 async def test_one_that_is_silent_loses_its_turn_in_time_for_the_others() -> None:
@@ -181,7 +207,7 @@ async def test_each_has_its_share_of_the_time_that_is_left(monkeypatch: pytest.M
 
     await heard(Fallback(models, whole=12, clock=lambda: next(times)), a_prompt())
 
-    assert waits == [4, 4, 6]
+    assert waits == [4, 4, None]
 
 
 async def test_one_that_speaks_has_all_the_time_that_is_left() -> None:
@@ -195,7 +221,7 @@ async def test_one_that_speaks_has_all_the_time_that_is_left() -> None:
 
 
 async def test_a_chain_takes_no_longer_than_one_may() -> None:
-    with pytest.raises(ModelTimeout, match="all 2 models"):
+    with pytest.raises(ModelTimeout, match="a:1: model_timeout, b:2: model_timeout"):
         await heard(Fallback([Told("a:1", None), Told("b:2", None)], whole=SOON), a_prompt())
 
 
@@ -288,8 +314,60 @@ async def test_leaving_closes_what_is_inside() -> None:
     assert inner.closed == 1
 
 
-def test_it_has_the_name_of_the_first_and_the_window_of_the_smallest() -> None:
-    chain = Fallback([Told("a:1"), Told("b:2", window=9000), Told("c:3", window=4000)])
+def test_it_has_the_name_and_the_window_of_the_first() -> None:
+    chain = Fallback([Told("a:1", window=9000), Told("b:2", window=4000)])
 
-    assert (chain.name, chain.window) == ("a:1", 4000)
-    assert Fallback([Told("a:1"), Told("b:2")]).window is None
+    assert (chain.name, chain.window) == ("a:1", 9000)
+    assert Fallback([Told("a:1"), Told("b:2", window=4000)]).window is None
+
+
+async def test_one_that_stands_in_and_has_less_room_is_passed_over() -> None:
+    first, second, third = Told("a:1", ModelBusy()), Told("b:2", ContextTooLong()), answering("c:3")
+
+    events = await heard(Fallback([first, second, third]), a_prompt())
+
+    assert answered(events).model == "c:3"
+
+
+async def test_the_last_that_stands_in_may_ask_for_less() -> None:
+    chain = Fallback([Told("a:1", ModelBusy()), Told("b:2", ContextTooLong())])
+
+    with pytest.raises(ContextTooLong):
+        await heard(chain, a_prompt())
+
+
+async def test_one_that_had_no_room_says_least_of_why_nobody_answered() -> None:
+    chain = Fallback([Told("a:1", ModelBusy()), Told("b:2", ContextTooLong()), Told("c:3", ModelRefused())])
+
+    with pytest.raises(ModelBusy, match="b:2: context_too_long"):
+        await heard(chain, a_prompt())
+
+
+async def test_one_that_may_lose_its_turn_is_heard_word_by_word() -> None:
+    first, second = Told("a:1", ModelBusy()), answering("b:2")
+
+    await heard(Fallback([first, second], whole=60), replace(a_prompt(), wants_deltas=False))
+
+    assert [llm.asked[0].wants_deltas for llm in (first, second)] == [True, False]
+
+
+async def test_abandoning_keeps_nobody_waiting_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lingering(Told):
+        end = asyncio.Event()
+
+        @override
+        async def abandon(self, external_id: str) -> None:
+            await self.end.wait()
+            await super().abandon(external_id)
+
+    monkeypatch.setattr(fallback, "_ABANDON_SECONDS", SOON)
+    first = Lingering("a:1", Begun("r1"), ModelUnreachable())
+    chain = Fallback([first, answering("b:2")])
+
+    events = await heard(chain, a_prompt())
+
+    assert answered(events).model == "b:2"
+    assert first.abandoned == []
+    first.end.set()
+    await chain.close()
+    assert first.abandoned == ["r1"]

@@ -115,3 +115,22 @@ async def test_without_limits_nothing_changes() -> None:
     inner = ScriptedLLM(["Hello"] * 2)
 
     assert await heard(Limited(inner), a_prompt()) == await heard(inner, a_prompt())
+
+
+async def test_first_word_is_waited_for_where_it_comes_first() -> None:
+    asked: list[bool] = []
+
+    class Noted(ScriptedLLM):
+        @override
+        async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
+            asked.append(prompt.wants_deltas)
+            async for event in super().stream(prompt):
+                yield event
+
+    inner = Noted(["Hello"] * 2)
+    prompt = Prompt(messages=a_prompt().messages, wants_deltas=False)
+
+    await heard(Limited(inner, first_token=60), prompt)
+    await heard(Limited(inner, whole=60), prompt)
+
+    assert asked == [True, False]

@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from tertulia.errors import ModelBusy
 from tertulia.llms.base import LLM, Finished, LLMEvent, Prompt
-from tertulia.llms.naming import open_llm
+from tertulia.llms.models import Models
 from tertulia.llms.options import LLMOptions
 from tertulia.llms.priced import Priced
 from tertulia.llms.prices import Prices
@@ -106,7 +106,7 @@ async def test_a_price_is_looked_up_once() -> None:
 async def test_an_opened_model_tells_its_cost_by_what_stands_at_its_address() -> None:
     async with FakeOpenAI() as fake:
         for model, has_price in (("llama-3.3-70b-versatile", True), ("gpt-x", False)):
-            llm = open_llm(f"openai-chat:{model}", options=LLMOptions(base_url=fake.base_url))
+            llm = Models(f"openai-chat:{model}", options=LLMOptions(base_url=fake.base_url)).get(None)
 
             usage = await usage_of(llm)
 

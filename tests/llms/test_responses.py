@@ -23,7 +23,8 @@ from tertulia.errors import (
 )
 from tertulia.llms import responses_following
 from tertulia.llms.base import Begun, Finished, Prompt, ReasoningDelta, Shown, TextDelta
-from tertulia.llms.naming import open_llm
+from tertulia.llms.models import Models
+from tertulia.llms.openai_chat import OpenAIChat
 from tertulia.llms.openai_responses import OpenAIResponses
 from tertulia.llms.options import LLMOptions, ModelName
 from tertulia.parts import Part, Reasoning, Text, ToolCall, ToolResult
@@ -500,6 +501,38 @@ async def test_answer_that_failed_is_asked_for_anew(fake: FakeOpenAI, gpt: OpenA
     assert fake.calls == 2
 
 
+async def test_answer_that_begins_and_fails_at_once_is_told_to_have_begun() -> None:
+    said = (
+        b'data: {"type":"response.created","response":{"id":"resp_1"}}\n\n'
+        b'data: {"type":"response.failed","response":{"id":"resp_1","error":{"code":"server_error"}}}\n\n'
+    )
+
+    async with Server(lambda _path, _body: (200, said)) as url:
+        gpt = OpenAIResponses("gpt-x", base_url=url)
+        async with aclosing(gpt.stream(in_background())) as events:
+            begun = await anext(events)
+            with pytest.raises(ModelUnreachable):
+                await anext(events)
+        await gpt.close()
+
+    assert begun == Begun("resp_1")
+
+
+@pytest.mark.parametrize("key", ["sk-old", None])
+@pytest.mark.parametrize("plug", [OpenAIResponses, OpenAIChat])
+async def test_refused_key_is_told_with_where_to_look(
+    fake: FakeOpenAI, plug: type[OpenAIResponses | OpenAIChat], key: str | None
+) -> None:
+    fake.fault("401")
+    llm = plug("gpt-x", base_url=fake.base_url, api_key=key)
+
+    with pytest.raises(ModelRefused) as raised:
+        await heard(llm, a_prompt())
+    await llm.close()
+
+    assert str(raised.value).endswith("see to OPENAI_API_KEY" if key else "set OPENAI_API_KEY")
+
+
 async def test_id_that_leads_elsewhere_harms_nobody(fake: FakeOpenAI, gpt: OpenAIResponses) -> None:
     whole = await finished(gpt, replace(in_background(), resumes="../models?x=1#y"))
 
@@ -611,7 +644,7 @@ async def test_every_fault_is_one_of_our_errors(
 @pytest.mark.parametrize("fault", ["429", "500", "503", "408", "close", "malformed", "garbage-sse", "empty"])
 async def test_fault_that_passes_is_got_over(fake: FakeOpenAI, fault: str) -> None:
     fake.fault(fault, retry_after=0.01)
-    gpt = open_llm("openai:gpt-x", options=LLMOptions(base_url=fake.base_url, whole_seconds=30))
+    gpt = Models("openai:gpt-x", options=LLMOptions(base_url=fake.base_url, whole_seconds=30)).get(None)
 
     async with asyncio.timeout(32):
         whole = await finished(gpt, a_prompt())
@@ -644,7 +677,7 @@ async def test_fault_that_stays_ends_in_time(
 ) -> None:
     fake.fault(fault, times=None, **settings)
     fake.fault(fault, times=None, on="fetch", **settings)
-    gpt = open_llm("openai:gpt-x", options=LLMOptions(base_url=fake.base_url, whole_seconds=0.4))
+    gpt = Models("openai:gpt-x", options=LLMOptions(base_url=fake.base_url, whole_seconds=0.4)).get(None)
     prompt = replace(a_prompt(), settings=ModelSettings(background=background))
 
     with pytest.raises(ModelError) as raised:
@@ -661,7 +694,7 @@ async def test_fault_that_stays_ends_in_time(
 async def test_slow_first_word_is_asked_for_again(fake: FakeOpenAI) -> None:
     fake.fault("slow", seconds=60)
     options = LLMOptions(base_url=fake.base_url, whole_seconds=30, first_token_seconds=0.5)
-    gpt = open_llm("openai:gpt-x", options=options)
+    gpt = Models("openai:gpt-x", options=options).get(None)
 
     assert (await finished(gpt, a_prompt())).text
 
@@ -672,7 +705,7 @@ async def test_slow_first_word_is_asked_for_again(fake: FakeOpenAI) -> None:
 async def test_what_was_begun_is_not_paid_twice_by_asking_again(fake: FakeOpenAI) -> None:
     fake.hold()
     options = LLMOptions(base_url=fake.base_url, whole_seconds=30, first_token_seconds=0.5)
-    gpt = open_llm("openai:gpt-x", options=options)
+    gpt = Models("openai:gpt-x", options=options).get(None)
 
     asked = asyncio.create_task(heard(gpt, in_background()))
     await until(lambda: fake.fetches)
@@ -754,6 +787,32 @@ async def test_list_that_cannot_be_had_is_one_of_our_errors(
             await OpenAIResponses.list_models("openai", LLMOptions(base_url=url))
 
     assert "SECRET" not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["sk-old", None])
+async def test_list_that_a_key_is_refused_for_is_told_with_where_to_look(
+    monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    async with Server(lambda _path, _body: (401, b"{}")) as url:
+        with pytest.raises(ModelRefused) as raised:
+            await OpenAIResponses.list_models("openai", LLMOptions(base_url=url, api_key=key))
+
+    assert str(raised.value).endswith("see to OPENAI_API_KEY" if key else "set OPENAI_API_KEY")
+
+
+@pytest.mark.parametrize("plug", [OpenAIResponses, OpenAIChat])
+async def test_whether_there_is_a_key_is_found_out_without_asking(
+    fake: FakeOpenAI, plug: type[OpenAIResponses | OpenAIChat]
+) -> None:
+    lacking, elsewhere = plug("gpt-x"), plug("gpt-x", base_url=fake.base_url)
+
+    with pytest.raises(ModelRefused, match="set OPENAI_API_KEY"):
+        await lacking.try_open()
+    await elsewhere.try_open()
+
+    assert fake.calls == 0
 
 
 def test_model_must_have_a_name() -> None:

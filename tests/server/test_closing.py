@@ -1,12 +1,25 @@
 """Conversations are closed, by request or by their agent, and say so until they are opened again."""
 
+import asyncio
+import re
 from typing import Any
 
 import httpx2
 import pytest
 
+from tertulia.testing.fake_openai import FakeOpenAI
 from tests.server.conftest import Open
-from tests.server.doing import a_conversation, begin, described, log_of, messages, say, told
+from tests.server.doing import (
+    a_conversation,
+    an_agent,
+    begin,
+    described,
+    log_of,
+    messages,
+    say,
+    told,
+    until,
+)
 
 
 @pytest.fixture
@@ -91,7 +104,7 @@ async def test_a_message_for_a_closed_conversation_is_told_why_and_what_to_do(
         assert (response.status_code, problem["code"]) == (409, "conversation_closed")
         assert problem["detail"] == (
             "this conversation has come to its end: The table is booked. "
-            "POST /v1/conversations/{id}/reopen opens it again."
+            f"POST /v1/conversations/{conversation}/reopen opens it again."
         )
     assert [pair["user_message"] for pair in await messages(service, conversation)] == ["one"]
 
@@ -173,7 +186,27 @@ async def test_a_stream_tells_that_its_run_has_ended_the_conversation(service: h
     streams = [told((await begin(service, conversation, text, stream=True)).text) for text in ("a", "b")]
 
     assert [events[-1].kind for events in streams] == ["run.finished"] * 2
-    assert [events[-1].data["closed"] for events in streams] == [None, "it was made for 2 turns"]
+    assert [events[-1].data["closed"] for events in streams] == [
+        None,
+        {
+            "reason": "it was made for 2 turns",
+            "notice": "This conversation has come to its end: it was made for 2 turns.",
+        },
+    ]
+
+
+async def test_a_run_says_as_a_chat_does_that_it_has_ended_the_conversation(
+    service: httpx2.AsyncClient,
+) -> None:
+    conversation = await a_conversation(service, settings={"max_turns": 2, "farewell": "Goodbye!"})
+
+    first = (await begin(service, conversation, "hello")).json()
+    last = (await begin(service, conversation, "bye")).json()
+
+    assert first["closed"] is None
+    assert last["closed"] == {"reason": "it was made for 2 turns", "notice": "Goodbye!"}
+    assert (await service.get(f"/v1/runs/{first['id']}")).json() == first
+    assert (await service.get(f"/v1/runs/{last['id']}")).json() == last
 
 
 async def test_who_asks_for_the_events_later_is_told_as_well(service: httpx2.AsyncClient) -> None:
@@ -183,4 +216,43 @@ async def test_who_asks_for_the_events_later_is_told_as_well(service: httpx2.Asy
 
     events = told((await service.get(f"/v1/runs/{run['id']}/events")).text)
 
-    assert events[-1].data["closed"] == "it was made for one turn"
+    assert events[-1].data["closed"]["reason"] == "it was made for one turn"
+
+
+async def test_the_way_back_is_told_so_that_it_can_be_gone(service: httpx2.AsyncClient) -> None:
+    agent = await an_agent(service)
+    own = {"agent_id": agent["id"], "id": "a dinner/1?"}
+    await service.post("/agents/create-conversation", json=own)
+    run = (await begin(service, own["id"], "hi")).json()
+    await close(service, run["conversation_id"])
+
+    refused = await say(service, own["id"], "more")
+    hint = re.search(r"POST (\S+) opens", refused.json()["detail"])
+    assert hint is not None
+    opened = await service.post(hint[1])
+
+    assert (opened.status_code, opened.json()["alias"]) == (200, own["id"])
+    assert (await say(service, own["id"], "more")).status_code == 200
+
+
+async def test_what_waits_in_line_when_a_conversation_is_closed_can_be_asked_again(
+    open_service: Open, model: FakeOpenAI
+) -> None:
+    service = await open_service()
+    conversation = await a_conversation(service, settings={"max_turns": 1})
+    model.latency = 0.1
+    first = asyncio.create_task(begin(service, conversation, "one"))
+    await until(lambda: model.open == 1)
+    second = await begin(service, conversation, "two")
+
+    problem = second.json()
+    retry = f"/v1/runs/{problem['run_id']}/retry"
+    refused = await service.post(retry)
+    await reopen(service, conversation)
+    again = await service.post(retry)
+
+    assert (await first).json()["closed"]["reason"] == "it was made for one turn"
+    assert (second.status_code, problem["code"]) == (409, "conversation_closed")
+    for told_so in problem, refused.json():
+        assert f"POST /v1/conversations/{conversation}/reopen" in told_so["detail"]
+    assert again.json()["status"] == "completed"

@@ -114,6 +114,8 @@ async def test_the_interface_is_described_as_it_is(service: httpx2.AsyncClient) 
         ("/agents/get-messages", "get"),
         ("/agents/chat-agent", "post"),
         ("/agents/summarize-conversation", "post"),
+        ("/v1/agents/{agent_id}", "get"),
+        ("/v1/agents/{agent_id}", "post"),
         ("/v1/runs", "get"),
         ("/v1/runs", "post"),
         ("/v1/runs/{run_id}", "get"),

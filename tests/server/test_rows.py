@@ -1,12 +1,13 @@
 """What is stored is shown whole, but for what only a model's provider can read."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from tertulia.parts import Media, Part, Reasoning, Text, ToolCall, ToolResult, Unknown
-from tertulia.server.run_rows import message_row, usage_row, wait_row
-from tertulia.testing.builders import a_wait, an_answer
+from tertulia.server.run_rows import message_row, step_row, usage_row, wait_row
+from tertulia.testing.builders import a_step, a_wait, an_answer
 from tertulia.usage import Usage
 
 
@@ -51,6 +52,30 @@ def test_what_was_thought_is_shown_apart_from_what_was_said() -> None:
     assert row["content"] == [{"type": "text", "text": "Paella."}]
     assert row["reasoning"] == ["Five guests."]
     assert "sealed" not in str(row)
+
+
+def test_a_step_shows_what_a_model_answered_without_what_only_its_provider_reads() -> None:
+    answer = {
+        "v": 1,
+        "text": "",
+        "calls": [{"type": "tool_call", "id": "c1", "name": "add", "arguments": "{}", "opaque": "sealed"}],
+        "reasoning": [{"type": "reasoning", "text": "Hm.", "provider": "openai", "opaque": "sealed"}],
+    }
+
+    row = step_row(replace(a_step(), kind="model", output=json.dumps(answer)))
+
+    assert row["output"] == {
+        "v": 1,
+        "text": "",
+        "calls": [{"type": "tool_call", "id": "c1", "name": "add", "arguments": "{}"}],
+        "reasoning": [{"type": "reasoning", "text": "Hm.", "provider": "openai"}],
+    }
+
+
+def test_what_others_than_models_give_is_shown_as_it_is() -> None:
+    given = {"glass": [{"opaque": True}]}
+
+    assert step_row(replace(a_step(), kind="tool", output=json.dumps(given)))["output"] == given
 
 
 def test_usage_shows_every_amount() -> None:

@@ -1,6 +1,7 @@
 """Runs are begun, waited for, followed, stopped, repeated and decided about."""
 
 import asyncio
+import json
 from typing import Any
 
 import httpx2
@@ -190,6 +191,43 @@ async def test_a_run_that_cannot_be_is_refused(service: httpx2.AsyncClient, body
     response = await service.post("/v1/runs", json=body)
 
     assert response.status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/v1/runs", "/agents/chat-agent"])
+async def test_a_request_may_set_itself_limits(
+    service: httpx2.AsyncClient, model: FakeOpenAI, path: str
+) -> None:
+    conversation = await a_conversation(service, response_shape={"dish": "a text"}, limits={"max_steps": 9})
+    model.script(["no JSON", {"dish": "Paella"}])
+
+    body = {"conversation_id": conversation, "message": "hi", "limits": {"max_steps": 1}}
+    response = await service.post(path, json=body)
+
+    assert (response.status_code, response.json()["code"]) == (429, "budget_exceeded"), response.text
+    run = (await service.get(f"/v1/runs/{response.json()['run_id']}")).json()
+    assert run["limits"] == {"max_steps": 1}
+    assert len(model.requests) == 1
+
+
+@pytest.mark.parametrize("limits", [{"max_steps": 0}, {"max_patience": 1}, {"max_cost": "1"}, []])
+@pytest.mark.parametrize("path", ["/v1/runs", "/agents/chat-agent"])
+async def test_limits_that_cannot_be_are_refused(
+    service: httpx2.AsyncClient, path: str, limits: object
+) -> None:
+    body = {"conversation_id": await a_conversation(service), "message": "hi", "limits": limits}
+
+    assert (await service.post(path, json=body)).status_code == 422
+
+
+async def test_another_limit_under_the_same_key_is_another_request(service: httpx2.AsyncClient) -> None:
+    conversation = await a_conversation(service)
+    first = await begin(service, conversation, "hi", key="k", limits={"max_steps": 5})
+
+    again = await begin(service, conversation, "hi", key="k", limits={"max_steps": 5})
+    other = await begin(service, conversation, "hi", key="k", limits={"max_steps": 6})
+
+    assert again.json()["id"] == first.json()["id"]
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
 
 
 async def test_the_same_key_again_is_one_run_however_the_answer_comes(service: httpx2.AsyncClient) -> None:
@@ -485,6 +523,42 @@ async def test_a_decision_lets_a_run_go_on_once(served: httpx2.AsyncClient, app:
     assert (decided.status_code, decided.json()["status"]) == (200, "running"), decided.text
     assert (late.status_code, late.json()["code"]) == (409, "not_waiting")
     assert "GET /v1/runs/" in late.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ('"\\u0000"', "NUL"),
+        ('{"a": [{"\\u0000": 1}]}', "NUL"),
+        (json.dumps("x" * 65_535), "65536 bytes"),
+        ("[" + "1," * 40_000 + "1]", "65536 bytes"),
+        ("1" + 40 * "0", "64 bits"),
+        ('"\\ud83d"', "surrogate"),
+    ],
+)
+async def test_a_value_that_cannot_be_kept_is_refused_and_nothing_is_decided(
+    served: httpx2.AsyncClient, app: App, value: str, why: str
+) -> None:
+    run_id = await a_waiting_run(app, kind="unknown_outcome")
+
+    response = await served.post(
+        f"/v1/runs/{run_id}/decide",
+        content=f'{{"verdict": "done", "value": {value}}}',
+        headers={"content-type": "application/json"},
+    )
+
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_input")
+    assert why in response.json()["detail"]
+    assert (await served.get(f"/v1/runs/{run_id}")).json()["status"] == "waiting"
+
+
+async def test_a_value_may_be_large(served: httpx2.AsyncClient, app: App) -> None:
+    run_id = await a_waiting_run(app, kind="unknown_outcome")
+    body = {"verdict": "done", "value": {"text": "x" * 65_000, "backslash": "\\u0000"}}
+
+    response = await served.post(f"/v1/runs/{run_id}/decide", json=body)
+
+    assert response.status_code == 200, response.text
 
 
 @pytest.mark.parametrize(

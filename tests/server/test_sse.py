@@ -91,10 +91,13 @@ async def read(
 ) -> Reader:
     """Have a stream told to a reader, to its end."""
     reader = reader or Reader()
-    await EventStream(RUN, events, after=after, cadence=Cadence(**cadence))(
-        SCOPE, reader.receive, reader.send
-    )
+    stream = EventStream(RUN, events, closing=closed_so, after=after, cadence=Cadence(**cadence))
+    await stream(SCOPE, reader.receive, reader.send)
     return reader
+
+
+async def closed_so(end: RunFinished) -> dict[str, object] | None:
+    return None if end.closed is None else {"reason": end.closed, "notice": "Goodbye!"}
 
 
 async def test_first_bytes_come_before_the_first_event() -> None:
@@ -264,13 +267,15 @@ def test_the_use_of_a_tool_is_told_with_what_it_was_given_and_what_came_of_it() 
     assert second == {"type": "tool.finished", **both, "text": "no number", "is_error": True}
 
 
-def test_the_end_tells_what_it_cost_and_whether_the_conversation_is_closed() -> None:
-    event = finished(usage=Usage(tool_calls=2, cost=0.1 + 0.2), closed="The goal is reached.")
+@pytest.mark.parametrize("reason", ["The goal is reached.", None])
+async def test_the_end_tells_what_it_cost_and_whether_the_conversation_is_closed(reason: str | None) -> None:
+    end = finished(usage=Usage(tool_calls=2, cost=0.1 + 0.2), closed=reason)
 
-    [one] = told(told_as(Numbered(3, event)).decode())
+    reader = await read(Scripted(end).follow())
 
+    [one] = told(reader.text)
     assert (one.data["usage"]["tool_calls"], one.data["usage"]["cost_usd"]) == (2, 0.3)
-    assert one.data["closed"] == "The goal is reached."
+    assert one.data["closed"] == (reason and {"reason": reason, "notice": "Goodbye!"})
 
 
 def test_a_failed_run_carries_its_problem() -> None:

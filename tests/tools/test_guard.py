@@ -1,6 +1,11 @@
 """The guard: whoever names an address sends us nowhere but to the open internet."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from typing import Any
 
 import aiohttp
 import httpx2
@@ -9,12 +14,14 @@ import pytest
 from tertulia.definitions import RemoteTools
 from tertulia.errors import AddressRefused, ToolError, ToolUnavailable
 from tertulia.tools.addresses import check_url, is_public
-from tertulia.tools.guard import public_addresses
+from tertulia.tools.allowance import Allowance
+from tertulia.tools.guard import Resolve, public_addresses
 from tertulia.tools.guarded_aiohttp import guarded_session
-from tertulia.tools.guarded_httpx import MAX_ANSWER, PinnedTransport, guarded_client
+from tertulia.tools.guarded_httpx import PinnedTransport, guarded_client
+from tertulia.tools.mcp_line import MAX_ANSWER
 from tertulia.tools.mcp_server import open_remote
 from tertulia.tools.web import fetch
-from tests.tools.servers import Canary, Redirecting
+from tests.tools.servers import Canary, Redirecting, served
 
 PUBLIC = "93.184.215.14"
 
@@ -158,6 +165,10 @@ class Names:
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
 
+def pinned(answer: Callable[[httpx2.Request], httpx2.Response], *, resolve: Resolve) -> PinnedTransport:
+    return PinnedTransport(httpx2.MockTransport(answer), resolve=resolve, allowance=Allowance(MAX_ANSWER))
+
+
 @pytest.fixture
 async def canary() -> AsyncIterator[Canary]:
     async with Canary().listening() as listening:
@@ -253,7 +264,7 @@ async def test_a_guarded_session_does_not_go_inside_whoever_checked_before(url: 
 
 @pytest.mark.parametrize("url", BAD_URLS)
 async def test_a_guarded_client_does_not_go_inside(url: str, canary: Canary) -> None:
-    async with guarded_client(timeout=5) as client:
+    async with guarded_client(Allowance(MAX_ANSWER), timeout=5) as client:
         with pytest.raises((AddressRefused, ToolUnavailable, httpx2.HTTPError, httpx2.InvalidURL)):
             await client.get(url.format(port=canary.port))
 
@@ -277,7 +288,7 @@ async def test_a_name_that_leads_inside_is_refused(answer: list[str], canary: Ca
 
     with pytest.raises(AddressRefused):
         await fetch(url, resolve=Names(answer))
-    async with guarded_client(timeout=5, resolve=Names(answer)) as client:
+    async with guarded_client(Allowance(MAX_ANSWER), timeout=5, resolve=Names(answer)) as client:
         with pytest.raises(AddressRefused):
             await client.get(url)
 
@@ -305,7 +316,18 @@ async def test_an_answer_that_changes_is_checked_again_for_the_next_connection(
 
 
 @pytest.mark.parametrize(
-    "target", ["http://127.0.0.1:{port}/", "http://[::1]:{port}/", "http://localhost:{port}/", "file:///x"]
+    "target",
+    [
+        "http://127.0.0.1:{port}/",
+        "http://[::1]:{port}/",
+        "http://localhost:{port}/",
+        "//127.0.0.1:{port}/",
+        "file:///x",
+        "FILE:/etc/passwd",
+        "data:text/plain,x",
+        "gopher://page.example/",
+        "javascript:x",
+    ],
 )
 async def test_a_redirect_inside_is_not_followed(
     target: str, canary: Canary, open_loopback: None, redirecting: Redirecting
@@ -345,7 +367,7 @@ async def test_a_guarded_client_follows_no_redirect_by_itself(
 ) -> None:
     redirecting.target = f"http://127.0.0.1:{canary.port}/"
 
-    async with guarded_client(timeout=5, resolve=Names(["127.0.0.1"])) as client:
+    async with guarded_client(Allowance(MAX_ANSWER), timeout=5, resolve=Names(["127.0.0.1"])) as client:
         response = await client.get(f"http://page.example:{redirecting.port}/")
 
     assert response.status_code == 302
@@ -362,7 +384,7 @@ async def test_no_proxy_is_used_whatever_the_environment_says(
 
     with pytest.raises(ToolError, match="404"):
         await fetch(url, resolve=Names(["127.0.0.1"]))
-    async with guarded_client(timeout=5, resolve=Names(["127.0.0.1"])) as client:
+    async with guarded_client(Allowance(MAX_ANSWER), timeout=5, resolve=Names(["127.0.0.1"])) as client:
         await client.get(url)
 
     assert (redirecting.visits, canary.visits) == (2, 0)
@@ -375,7 +397,7 @@ async def test_a_pinned_request_says_whom_it_means() -> None:
         asked.append(request)
         return httpx2.Response(200)
 
-    transport = PinnedTransport(httpx2.MockTransport(answer), resolve=Names([PUBLIC]))
+    transport = pinned(answer, resolve=Names([PUBLIC]))
     async with httpx2.AsyncClient(transport=transport) as client:
         await client.get("https://page.example/x?y=1")
 
@@ -393,7 +415,7 @@ async def test_the_next_address_is_tried_when_the_first_takes_no_connection() ->
             raise httpx2.ConnectError("refused")
         return httpx2.Response(200)
 
-    transport = PinnedTransport(httpx2.MockTransport(answer), resolve=Names([PUBLIC, "8.8.8.8"]))
+    transport = pinned(answer, resolve=Names([PUBLIC, "8.8.8.8"]))
     async with httpx2.AsyncClient(transport=transport) as client:
         response = await client.get("https://page.example/")
 
@@ -401,27 +423,103 @@ async def test_the_next_address_is_tried_when_the_first_takes_no_connection() ->
     assert asked == [PUBLIC, "8.8.8.8"]
 
 
-async def test_an_answer_is_not_read_without_end() -> None:
+@pytest.mark.parametrize("media_type", ["application/json", "text/event-stream"])
+async def test_an_answer_is_not_read_without_end(media_type: str) -> None:
     def answer(request: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, content=endless())
+        return httpx2.Response(200, headers={"Content-Type": media_type}, content=endless())
 
     async def endless() -> AsyncIterator[bytes]:
         while True:
             yield b"x" * 65536
 
-    transport = PinnedTransport(httpx2.MockTransport(answer), resolve=Names([PUBLIC]))
-    async with httpx2.AsyncClient(transport=transport) as client:
-        with pytest.raises(httpx2.StreamError):
+    async with httpx2.AsyncClient(transport=pinned(answer, resolve=Names([PUBLIC]))) as client:
+        with pytest.raises(httpx2.StreamError, match="more than 4 MB at once"):
             await client.get("https://page.example/")
 
-    assert MAX_ANSWER < 10_000_000
+
+async def test_answers_without_end_are_not_read() -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, headers={"Content-Type": "text/event-stream"}, content=short())
+
+    async def short() -> AsyncIterator[bytes]:
+        yield b"id: 1\n\n"
+
+    async with httpx2.AsyncClient(transport=pinned(answer, resolve=Names([PUBLIC]))) as client:
+        with pytest.raises(httpx2.StreamError, match="without being asked"):
+            for _ in range(5000):
+                await client.get("https://page.example/")
+
+
+async def test_a_connection_to_one_host_is_not_used_for_another_at_the_same_address() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.headers["host"])
+        return httpx2.Response(200)
+
+    async with httpx2.AsyncClient(transport=pinned(answer, resolve=Names([PUBLIC]))) as client:
+        await client.get("https://page.example/")
+        await client.get("https://page.example/again")
+        with pytest.raises(AddressRefused, match="not used for another"):
+            await client.get("https://other.example/")
+
+    assert asked == ["page.example", "page.example"]
+
+
+async def test_a_guarded_client_keeps_no_cookies_and_speaks_no_later_http(open_loopback: None) -> None:
+    heard: list[tuple[str, list[bytes]]] = []
+
+    async def bakery(scope: Any, receive: Any, send: Any) -> None:
+        names = [name for name, _ in scope["headers"]]
+        heard.append((scope["http_version"], names))
+        headers = [(b"set-cookie", b"a=b"), (b"set-cookie", b"c=d; Domain=example")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with (
+        served(bakery) as port,
+        guarded_client(Allowance(MAX_ANSWER), timeout=5, resolve=Names(["127.0.0.1"])) as client,
+    ):
+        for _ in range(2):
+            await client.get(f"http://page.example:{port}/")
+        kept = [*client.cookies.jar]
+
+    assert kept == []
+    assert [version for version, _ in heard] == ["1.1", "1.1"]
+    assert all(b"cookie" not in names for _, names in heard)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 4_000_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1_000_000 + b"\r\n",
+        b"HTTP/1.1 200 " + b"O" * 4_000_000 + b"\r\n\r\n",
+    ],
+    ids=["long", "many", "status"],
+)
+async def test_a_head_without_end_is_not_read(head: bytes, open_loopback: None) -> None:
+    async def bomb(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            writer.write(head)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(bomb, "127.0.0.1", 0)
+    async with server:
+        url = f"http://page.example:{server.sockets[0].getsockname()[1]}/"
+        async with guarded_client(Allowance(MAX_ANSWER), timeout=5, resolve=Names(["127.0.0.1"])) as client:
+            with pytest.raises(httpx2.HTTPError):
+                await client.get(url)
+        with pytest.raises(ToolUnavailable):
+            await fetch(url, resolve=Names(["127.0.0.1"]))
 
 
 async def test_a_packed_answer_is_not_unpacked() -> None:
     def answer(request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, headers={"Content-Encoding": "gzip"}, content=b"\x1f\x8b")
 
-    transport = PinnedTransport(httpx2.MockTransport(answer), resolve=Names([PUBLIC]))
+    transport = pinned(answer, resolve=Names([PUBLIC]))
     async with httpx2.AsyncClient(transport=transport) as client:
         with pytest.raises(ToolUnavailable):
             await client.get("https://page.example/")
@@ -435,3 +533,61 @@ async def test_a_host_that_is_not_there_is_told() -> None:
         await public_addresses("nobody.example", 443, resolve=nobody)
     with pytest.raises(ToolUnavailable):
         await public_addresses("nobody.example", 443, resolve=Names([]))
+
+
+async def test_hosts_are_looked_up_apart_from_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_end, asked = threading.Event(), threading.Semaphore(0)
+    whole = socket.getaddrinfo
+
+    def slow(host: Any, *rest: Any, **named: Any) -> Any:
+        if not str(host).endswith(".slow.example"):
+            return whole(host, *rest, **named)
+        asked.release()
+        may_end.wait(30)
+        raise OSError("no such host")
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    lookups = [asyncio.create_task(public_addresses(f"{number}.slow.example", 443)) for number in range(200)]
+    for _ in range(32):
+        await asyncio.to_thread(asked.acquire, timeout=10)
+
+    found = await asyncio.get_running_loop().getaddrinfo("localhost", 80)
+    crowded = [lookup for lookup in lookups if lookup.done()]
+
+    assert found
+    assert not asked.acquire(blocking=False)
+    assert len(crowded) == 200 - 32 - 128
+    assert "too many names of hosts" in str(crowded[0].exception())
+    may_end.set()
+    outcomes = await asyncio.gather(*lookups, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {ToolUnavailable}
+
+
+async def test_of_many_addresses_only_some_are_tried() -> None:
+    many = [f"93.184.215.{number}" for number in range(1, 200)]
+
+    assert await public_addresses("page.example", 443, resolve=Names(many)) == many[:8]
+    with pytest.raises(AddressRefused):
+        await public_addresses("page.example", 443, resolve=Names([*many, "10.0.0.1"]))
+
+
+async def test_an_address_that_says_nothing_leaves_time_for_the_next() -> None:
+    waited: list[float] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        waited.append(request.extensions["timeout"]["connect"])
+        if len(waited) < 3:
+            raise httpx2.ConnectTimeout("nobody there")
+        return httpx2.Response(200)
+
+    transport = pinned(answer, resolve=Names([PUBLIC, "8.8.8.8", "1.1.1.1"]))
+    async with httpx2.AsyncClient(transport=transport, timeout=60) as client:
+        response = await client.get("https://page.example/")
+
+    assert response.status_code == 200
+    assert waited == [2, 2, 60]
+
+
+async def test_a_connection_is_not_waited_for_as_long_as_an_answer() -> None:
+    async with guarded_client(Allowance(MAX_ANSWER), timeout=60) as client:
+        assert (client.timeout.connect, client.timeout.read) == (5, 60)

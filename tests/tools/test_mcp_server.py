@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,21 @@ from mcp.client._transport import TransportStreams
 from mcp.types import PARSE_ERROR
 from mcp.types import Tool as Listed
 
+from tertulia.definitions import RemoteTools
 from tertulia.errors import AddressRefused, ToolUnavailable
 from tertulia.parts import ToolCall, ToolResult
 from tertulia.testing.tool_contract import a_context
+from tertulia.tools.allowance import Allowance
 from tertulia.tools.base import ToolRules, ToolSource
 from tertulia.tools.mcp_file import Endpoint, Program, ServerConfig
-from tertulia.tools.mcp_server import MCPTools, open_configured
-from tertulia.tools.mcp_words import has_ended, reason, spec_of, told
+from tertulia.tools.mcp_server import MCPTools, open_configured, open_remote
+from tertulia.tools.mcp_words import MAX_SCHEMAS, MAX_TOOLS, has_ended, reason, spec_of, told
 from tertulia.tools.using import use
 from tertulia.tools.wire_names import wire_name
 from tests.tools import mcp_program
 from tests.tools.servers import served
 
+STRANGE = RemoteTools(label="parrot", url="https://tools.example/mcp")
 PROGRAM = Program(command=sys.executable, args=(mcp_program.__file__,), env={"GREETING": "hi"})
 
 
@@ -38,7 +41,7 @@ class Transports:
         self.cut = asyncio.Event()
 
     @asynccontextmanager
-    async def __call__(self) -> AsyncIterator[TransportStreams]:
+    async def __call__(self, allowance: Allowance) -> AsyncIterator[TransportStreams]:
         self.opened += 1
         self.cut = asyncio.Event()
         to_server, from_client = anyio.create_memory_object_stream[Any](0)
@@ -278,32 +281,135 @@ async def test_a_program_gets_its_variables_and_no_secrets(
     assert told == ["hi", "unset"]
 
 
-async def test_a_use_that_takes_too_long_leaves_the_connection_whole(transports: Transports) -> None:
-    source = MCPTools("parrot", transports, rules=ToolRules(within_seconds=5))
-    task = asyncio.create_task(answer(source, "hang"))
+@pytest.mark.parametrize(("seconds", "opened"), [(1.0, 1), (60.0, 2)])
+async def test_a_connection_is_only_used_further_if_nothing_on_it_took_too_long(
+    transports: Transports, seconds: float, opened: int
+) -> None:
+    now = [0.0]
+    source = MCPTools("parrot", transports, rules=ToolRules(within_seconds=60), clock=lambda: now[0])
+    task = asyncio.create_task(source.call("hang", {}, key="k", rules=ToolRules(within_seconds=60)))
     await until(lambda: source._line is not None and source._line._uses > 0)
+    now[0] = seconds
 
     task.cancel()
     await asyncio.wait({task})
 
     assert (await answer(source, "echo", '{"text": "next"}')).text == "next"
-    assert transports.opened == 1
+    assert transports.opened == opened
+    await source.close()
+
+
+async def test_a_use_that_took_too_long_does_not_end_those_beside_it(transports: Transports) -> None:
+    now = [0.0]
+    source = MCPTools("parrot", transports, clock=lambda: now[0])
+    slow, beside = (asyncio.create_task(source.call("hang", {}, key=key, rules=ToolRules())) for key in "ab")
+    await until(lambda: source._line is not None and source._line._uses == 2)
+    line = source._line
+    now[0] = 60.0
+
+    slow.cancel()
+    await asyncio.wait({slow})
+    after = await answer(source, "echo", '{"text": "next"}')
+
+    assert after.text == "next"
+    assert not beside.done()
+    assert line is not None
+    assert not line.is_gone
+    beside.cancel()
+    await asyncio.wait({beside})
+    await until(lambda: line.is_gone)
+    await source.close()
+
+
+async def test_a_program_that_took_too_long_is_ended() -> None:
+    source = open_configured(ServerConfig(label="parrot", at=PROGRAM, seconds=30))
+    assert isinstance(source, MCPTools)
+    source._clock = iter([0.0, 100.0]).__next__  # of the use: its begin, and its end
+    use = asyncio.create_task(source.call("hang", {}, key="k", rules=ToolRules()))
+    await until(lambda: source._line is not None and source._line._uses > 0)
+    line = source._line
+    assert line is not None
+
+    use.cancel()
+    await asyncio.wait({use})
+    await until(lambda: line.is_gone)
+
+    assert line.failure is None
     await source.close()
 
 
 async def test_a_server_that_never_answers_is_given_up() -> None:
     @asynccontextmanager
-    async def silent() -> AsyncIterator[TransportStreams]:
+    async def silent(allowance: Allowance) -> AsyncIterator[TransportStreams]:
         to_server, from_client = anyio.create_memory_object_stream[Any](10)
         to_client, from_server = anyio.create_memory_object_stream[Any](10)
         with to_server, from_client, to_client, from_server:
             yield from_server, to_server
 
-    source = MCPTools("mute", silent, connect_seconds=0.05)
+    opened = 0
 
-    for _ in range(2):
+    def connect(allowance: Allowance) -> AbstractAsyncContextManager[TransportStreams]:
+        nonlocal opened
+        opened += 1
+        return silent(allowance)
+
+    source = MCPTools("mute", connect, connect_seconds=0.05)
+
+    for _ in range(3):
         with pytest.raises(ToolUnavailable, match="took too long to connect"):
             await source.tools()
+    await source.close()
+
+    assert opened == 1
+
+
+async def test_a_program_that_is_slow_to_start_is_not_waited_for_and_goes_on_starting() -> None:
+    may_start, transports = asyncio.Event(), Transports()
+
+    @asynccontextmanager
+    async def slow(allowance: Allowance) -> AsyncIterator[TransportStreams]:
+        await may_start.wait()
+        async with transports(allowance) as streams:
+            yield streams
+
+    now = [0.0]
+    source = MCPTools("parrot", slow, connect_seconds=30, list_seconds=0.05, clock=lambda: now[0])
+    with pytest.raises(ToolUnavailable, match="took too long to answer"):
+        await source.tools()
+    may_start.set()
+    await until(lambda: source._line is not None and source._line.is_open)
+    now[0] = 100.0
+    source._list_seconds = 30
+
+    assert await source.tools()
+    assert transports.opened == 1
+    await source.close()
+
+
+async def test_a_server_that_falls_silent_is_connected_to_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, transports, asked = [0.0], Transports(), asyncio.Event()
+    source = MCPTools("parrot", transports, list_seconds=30, clock=lambda: now[0])
+    await source.tools()
+    before = source._line
+
+    async def never(*_: object, **__: object) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    assert before is not None
+    assert before._session is not None
+    monkeypatch.setattr(before._session, "list_tools", never)
+    source._list_seconds = 0.05
+    now[0] = 61.0
+
+    stale = await source.tools()
+    now[0] = 200.0
+    source._list_seconds = 30
+    fresh = await source.tools()
+
+    assert asked.is_set()
+    assert [tool.spec for tool in stale] == [tool.spec for tool in fresh]
+    assert transports.opened == 2
     await source.close()
 
 
@@ -317,13 +423,28 @@ async def test_a_connection_that_nobody_uses_ends_by_itself(transports: Transpor
     await source.close()
 
 
-async def test_a_source_that_was_closed_is_not_opened_again(source: MCPTools, transports: Transports) -> None:
+async def test_a_source_that_was_closed_is_opened_again_when_it_is_asked(
+    source: MCPTools, transports: Transports
+) -> None:
     await source.tools()
     await source.close()
 
-    with pytest.raises(ToolUnavailable, match="not used any longer"):
-        await source.tools()
+    await source.tools()
 
+    assert transports.opened == 2
+
+
+async def test_a_use_that_closing_cut_off_does_not_open_it_again(
+    source: MCPTools, transports: Transports
+) -> None:
+    await source.tools()
+    asking = asyncio.create_task(source.call("hang", {}, key="k", rules=ToolRules(is_idempotent=True)))
+    await until(lambda: source._line is not None and source._line._uses > 0)
+
+    await source.close()
+
+    with pytest.raises(ToolUnavailable, match="not known whether"):
+        await asking
     assert transports.opened == 1
 
 
@@ -347,6 +468,48 @@ async def test_a_tool_that_no_model_could_be_told_of_is_left_out(
 
     assert [tool.spec.name for tool in tools] == ["parrot__good"]
     assert "parrot__bad" in caplog.text
+
+
+async def test_so_many_tools_are_taken_of_a_server_and_no_more(
+    source: MCPTools, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = {"type": "object", "description": "x" * 60_000}
+    many = [Listed(name=f"t{number}", input_schema={"type": "object"}) for number in range(200)]
+    large = [Listed(name=f"t{number}", input_schema=words) for number in range(20)]
+
+    assert len(source._usable(many)) == MAX_TOOLS
+    assert sum(len(str(tool.spec.parameters)) for tool in source._usable(large)) < MAX_SCHEMAS
+    assert caplog.text.count("has more tools, or larger ones") == 2
+
+
+async def test_a_tool_of_great_size_takes_no_other_ones_place(source: MCPTools) -> None:
+    huge = Listed(name="huge", input_schema={"type": "object", "description": "x" * 2 * MAX_SCHEMAS})
+    good = Listed(name="good", input_schema={"type": "object"})
+
+    assert [tool.spec.name for tool in source._usable([huge, good])] == ["parrot__good"]
+
+
+async def test_tools_that_are_not_wished_take_no_place(transports: Transports) -> None:
+    source = MCPTools("parrot", transports, allowed=["t199"])
+    many = [Listed(name=f"t{number}", input_schema={"type": "object"}) for number in range(200)]
+
+    assert [tool.spec.name for tool in source._usable(many)] == ["parrot__t199"]
+
+
+async def test_what_strangers_made_is_only_checked_as_far_as_that_takes_no_time(
+    transports: Transports,
+) -> None:
+    forms = [{"const": number} for number in range(3000)]
+    slow = {"type": "object", "properties": {"all": {"items": {"anyOf": forms}}}}
+    source = MCPTools("parrot", transports, rules=open_remote(STRANGE)._rules)  # type: ignore[attr-defined]  # ours
+    [tool] = source._usable([Listed(name="slow", input_schema=slow)])
+    call = ToolCall(id="call_1", name="slow", arguments=json.dumps({"all": [2999] * 20_000}))
+
+    result = await use(tool, call, a_context())
+
+    assert result.is_error
+    assert "too large to be checked" in result.text
+    assert transports.opened == 0
 
 
 async def test_headers_go_with_every_request_to_a_configured_server() -> None:
@@ -429,7 +592,7 @@ def test_a_description_without_end_is_cut() -> None:
 
     spec = spec_of(listed, label="b")
 
-    assert len(spec.description) == 8000
+    assert len(spec.description) == 4000
     assert spec.parameters == {"type": "object"}
 
 

@@ -58,8 +58,11 @@ class Bare(Tool):
         return str(self._answer)
 
 
-async def result_of(tool: Tool, arguments: str = '{"n": 1}') -> ToolResult:
-    return await use(tool, ToolCall(id="call_1", name=tool.spec.name, arguments=arguments), a_context())
+async def result_of(
+    tool: Tool, arguments: str = '{"n": 1}', *, within_seconds: float | None = None
+) -> ToolResult:
+    call = ToolCall(id="call_1", name=tool.spec.name, arguments=arguments)
+    return await use(tool, call, a_context(), within_seconds=within_seconds)
 
 
 async def test_what_a_tool_gives_is_the_result() -> None:
@@ -137,6 +140,43 @@ async def test_a_tool_that_is_too_slow_is_stopped_and_the_model_told(is_idempote
     assert result.is_error
     assert "0.01 seconds" in result.text
     assert told in result.text
+
+
+@pytest.mark.parametrize(
+    ("is_idempotent", "told"), [(True, "may be used again"), (False, "not known whether it took effect")]
+)
+async def test_a_tool_is_stopped_when_its_run_has_no_time_left(is_idempotent: bool, told: str) -> None:
+    rules = ToolRules(within_seconds=3600, is_idempotent=is_idempotent)
+
+    result = await result_of(Bare(asyncio.Event(), rules=rules), within_seconds=0.1)
+
+    assert result.is_error
+    assert "stopped after 0.1 seconds, since its run has no time left" in result.text
+    assert told in result.text
+
+
+async def test_the_shorter_of_both_limits_counts() -> None:
+    slow = Bare(asyncio.Event(), rules=ToolRules(within_seconds=0.01))
+
+    result = await result_of(slow, within_seconds=3600)
+
+    assert "longer than 0.01 seconds" in result.text
+    assert (await result_of(Bare("fine"), within_seconds=3600)).text == "fine"
+
+
+@pytest.mark.parametrize("seconds", [0, -1.5])
+async def test_a_tool_is_not_used_at_all_when_its_run_has_no_time_left_before(seconds: float) -> None:
+    used: list[str] = []
+
+    @tool
+    async def pay() -> None:
+        used.append("paid")
+
+    result = await result_of(pay, "", within_seconds=seconds)
+
+    assert result.is_error
+    assert result.text == "the tool was not used, since its run has no time left"
+    assert used == []
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from typing_extensions import override
 
+from tertulia.agent import AgentPerformer
 from tertulia.agent_settings import ModelSettings
 from tertulia.conversations import RunStatus
 from tertulia.engine import Ticket
@@ -20,7 +21,7 @@ from tertulia.tools.functions import tool
 from tertulia.usage import Usage
 from tests.engine.kit import Gate
 from tests.turn.houses import House, Process, a_house, a_process
-from tests.turn.kitchen import DEFINITION
+from tests.turn.kitchen import DEFINITION, OneModel
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -229,8 +230,10 @@ async def test_summary_and_judge_are_not_asked_for_in_the_background() -> None:
     definition = replace(DEFINITION, settings=ModelSettings(background=True, store=True, check_end=True))
     house = await a_house(definition)
     verdict = {"is_over": False, "reason": json.dumps("no")}
-    async with a_process(house, ["Hello.", verdict]) as process:
+    async with a_process(house, ["Hello.", verdict, {"summary": "Nothing."}]) as process:
         await process.ask("Hi.")
+        performer = AgentPerformer(house.store, OneModel(process.llm), context_tokens=4000)
+        await performer.summarize(await house.store.conversations.get(0, house.row.id))
 
         asked = [prompt.settings for prompt in process.llm.asked]
-    assert [(each.background, each.store) for each in asked] == [(True, True), (None, None)]
+    assert [(each.background, each.store) for each in asked] == [(True, True), (None, None), (None, None)]

@@ -11,12 +11,12 @@ from tertulia.agent_settings import ModelSettings, RunLimits
 from tertulia.errors import BudgetExceeded
 from tertulia.events import RunFinished, ToolFinished, first_seq
 from tertulia.llms.base import Finished, Prompt
-from tertulia.llms.scripted import ScriptedReply
-from tertulia.parts import ToolCall
+from tertulia.llms.scripted import Script, ScriptedReply
+from tertulia.parts import ToolCall, ToolResult
 from tertulia.tools.functions import tool
 from tertulia.usage import Usage
 from tests.engine.kit import Gate
-from tests.turn.houses import a_house, a_process
+from tests.turn.houses import Death, a_house, a_process
 from tests.turn.kitchen import DEFINITION, a_kitchen
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -69,7 +69,7 @@ async def test_at_most_one_step_goes_beyond_a_limit(limits: RunLimits, calls: in
             await kitchen.ask("Go.", limits=limits)
 
         assert model.calls == calls
-        assert await kitchen.texts() == ["Go."]
+        assert "Done." not in await kitchen.texts()
 
 
 @pytest.mark.parametrize(
@@ -102,14 +102,14 @@ async def test_run_without_limits_ends_after_fifty_steps() -> None:
         assert model.calls == 25
 
 
-async def test_failed_run_keeps_its_message_and_tells_what_it_has_cost() -> None:
+async def test_failed_run_keeps_what_it_has_done_and_tells_what_it_has_cost() -> None:
     async with a_kitchen(Wanting(2), tools=[add]) as kitchen:
         with pytest.raises(BudgetExceeded) as failure:
             await kitchen.ask("Go.", limits=RunLimits(max_steps=3))
         run = await kitchen.store.runs.get(0, failure.value.run_id or "")
 
         assert run.usage == SPENT + SPENT + Usage(tool_calls=1)
-        assert await kitchen.texts() == ["Go."]
+        assert [message.role for message in await kitchen.messages()] == ["user", "assistant", "tool"]
 
 
 async def test_time_that_steps_have_taken_is_counted_and_the_next_call_gets_the_rest(
@@ -190,21 +190,22 @@ async def test_run_that_is_taken_over_may_go_as_far_as_if_it_had_not_been(
 
 
 async def test_run_whose_limit_is_reached_still_comes_as_far_as_it_had_come() -> None:
-    @tool(needs_approval=True)
-    def delete(one: int) -> int:
-        """Delete."""
+    @tool
+    def pay(one: int) -> int:
+        """Pay."""
         return one
 
-    house = await a_house(tools=[add, delete])
-    async with a_process(house, [[a_call("a")], [a_call("b", "delete")]]) as process:
-        ticket = await process.say("Go.", limits=RunLimits(max_steps=3).given())
-        await process.waits(ticket.run.id)
-        await process.decide(ticket.run.id, "deny")
-        told = [each for each in await process.told(ticket.run.id) if each.seq >= first_seq(2)]
+    house, death = await a_house(tools=[pay]), Death(13)
+    script: Script = [[a_call("a", "pay")]]
+    async with a_process(house, script, probe=death) as gone, a_process(house, []) as heir:
+        ticket = await gone.say("Go.", limits=RunLimits(max_steps=2).given())
+        await gone.gone()
+        await heir.go_on()
+        told = [each.event for each in await heir.told(ticket.run.id) if each.seq >= first_seq(2)]
 
-    finished = [each.event.call_id for each in told if isinstance(each.event, ToolFinished)]
-    assert finished == ["a", "b"]
-    assert isinstance(end := told[-1].event, RunFinished)
+    assert death.passed[-1] == "journal.after"  # of what the tool has given
+    assert [event.call_id for event in told if isinstance(event, ToolFinished)] == ["a"]
+    assert isinstance(end := told[-1], RunFinished)
     assert end.failure is not None
     assert end.failure.code == "budget_exceeded"
 
@@ -236,6 +237,30 @@ async def test_time_while_somebody_decides_is_not_counted(monkeypatch: pytest.Mo
         end = await (await process.decide(ticket.run.id, "approve")).finished()
 
     assert end.messages[-1].text == "Done."
+
+
+async def test_uses_beyond_the_limit_are_not_taken_and_the_model_would_be_told() -> None:
+    async with a_kitchen([[a_call(str(n)) for n in range(5)], "Done."], tools=[add]) as kitchen:
+        with pytest.raises(BudgetExceeded) as failure:
+            await kitchen.ask("Go.", limits=RunLimits(max_steps=3))
+        run = await kitchen.store.runs.get(0, failure.value.run_id or "")
+
+        results = [
+            part for m in await kitchen.messages() for part in m.content if isinstance(part, ToolResult)
+        ]
+        assert [result.is_error for result in results] == [False, False, True, True, True]
+        assert (run.usage.model_calls, run.usage.tool_calls) == (1, 2)
+
+
+async def test_nobody_is_asked_about_a_use_that_the_limits_do_not_allow() -> None:
+    @tool(needs_approval=True)
+    def delete(one: int) -> int:
+        """Delete."""
+        return one
+
+    async with a_kitchen([a_call("a", "delete")], tools=[delete]) as kitchen:
+        with pytest.raises(BudgetExceeded):
+            await kitchen.ask("Go.", limits=RunLimits(max_steps=1))
 
 
 async def test_uses_side_by_side_are_all_taken_if_they_are_within_the_limit() -> None:

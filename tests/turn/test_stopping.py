@@ -22,7 +22,7 @@ from tertulia.tools.base import Tool
 from tertulia.tools.functions import tool
 from tests.engine.kit import Gate
 from tests.turn.houses import a_house, a_process
-from tests.turn.kitchen import DEFINITION, a_kitchen
+from tests.turn.kitchen import DEFINITION, SHAPED, a_kitchen
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -66,17 +66,17 @@ class Doing:
 
 
 class HaltingLLM(ScriptedLLM):
-    """Stands still in its n-th answer, when half of it was said."""
+    """Stands still in its n-th answer, when a piece of it was said, or so many."""
 
-    def __init__(self, script: Script, *, at: int) -> None:
+    def __init__(self, script: Script, *, at: int, after: int = 1) -> None:
         super().__init__(script, chunk=4)
-        self.gate, self._at = Gate(), at
+        self.gate, self._at, self._after = Gate(), at, after
 
     @override
     async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
         said = 0
         async for event in super().stream(prompt):
-            if len(self.asked) == self._at and (isinstance(event, Finished) or said == 1):
+            if len(self.asked) == self._at and (isinstance(event, Finished) or said == self._after):
                 await self.gate()
             said += 1
             yield event
@@ -102,6 +102,32 @@ async def test_what_was_said_before_it_was_stopped_is_kept_after_the_tools_that_
     assert [shown["role"] for shown in llm.prompts[-1][3:]] == ["assistant", "tool", "assistant", "user"]
     row = await house.store.conversations.get(0, house.row.id)
     assert row.tokens == sum(tokens_of(message.content) for message in await house.messages())
+
+
+async def test_stopped_between_its_tools_and_the_next_word_each_result_is_kept_once() -> None:
+    doing = Doing()
+    house = await a_house(tools=doing.tools())
+    llm = HaltingLLM([[a_call("a"), a_call("b")], "All is well."], at=2, after=0)
+    async with a_process(house, llm) as process:
+        ticket = await process.say("Do it.")
+        await llm.gate.reached()
+        await process.engine.cancel(0, ticket.run.id, keep_partial=True)
+
+    messages = await house.messages()
+    results = [part.call_id for m in messages for part in m.content if isinstance(part, ToolResult)]
+    assert [message.role for message in messages] == ["user", "assistant", "tool", "tool"]
+    assert results == ["a", "b"]
+
+
+async def test_stopped_while_it_mends_its_answer_only_the_new_words_are_kept() -> None:
+    house = await a_house(SHAPED)
+    llm = HaltingLLM(["three, of course", {"n": 3}], at=2)
+    async with a_process(house, llm) as process:
+        ticket = await process.say("How many?")
+        await llm.gate.reached()
+        await process.engine.cancel(0, ticket.run.id, keep_partial=True)
+
+    assert await house.texts() == ["How many?", '{"n"']
 
 
 async def test_stopped_between_text_and_tools_only_the_text_is_kept() -> None:
@@ -143,9 +169,11 @@ async def test_use_that_was_cut_off_is_kept_without_a_result_and_shown_with_one(
         ToolResult(call_id="b", name=name, text=NO_RESULT, is_error=True),
     ]
     assert list(read[: len(grown)]) == list(grown)
+    row = await house.store.conversations.get(0, house.row.id)
+    assert row.tokens == sum(tokens_of(message.content) for message in await house.messages())
 
 
-async def test_turn_that_was_cancelled_keeps_nothing() -> None:
+async def test_turn_that_was_cancelled_keeps_what_it_has_done_and_nothing_else() -> None:
     doing = Doing()
     house = await a_house(tools=doing.tools())
     script: Script = [[a_call("a"), a_call("b", "pay")], "Sorry."]
@@ -157,7 +185,10 @@ async def test_turn_that_was_cancelled_keeps_nothing() -> None:
         with pytest.raises(RunCancelled):
             await ticket.finished()
 
-    assert (run.status, doing.cut, await house.texts()) == (RunStatus.CANCELLED, ["b"], ["Do both."])
+    messages = await house.messages()
+    assert (run.status, doing.cut) == (RunStatus.CANCELLED, ["b"])
+    assert [message.role for message in messages] == ["user", "assistant", "tool"]
+    assert [message.flags for message in messages] == [Flag.NONE, Flag.INCOMPLETE, Flag.NONE]
     assert run.usage.model_calls == 1
     assert len(process.llm.prompts) == 1
 
@@ -194,10 +225,10 @@ async def test_use_with_an_effect_comes_to_its_end_before_the_run_makes_room(
         steps = await kitchen.store.runs.steps(0, first.run.id)
 
     assert (is_cut_short, doing.cut) == (False, [])
-    assert [message.text for message in messages] == ["Pay.", "Wait!", "Here I am."]
-    assert messages[0].flags == flags
+    assert [message.text for message in messages] == ["Pay.", "", "", "Wait!", "Here I am."]
+    assert [message.flags & Flag.WITHDRAWN for message in messages[:3]] == [flags] * 3
     assert [shown["content"] for shown in kitchen.llm.prompts[-1][2:]] == (
-        ["Wait!"] if flags else ["Pay.", "Wait!"]
+        ["Wait!"] if flags else ["Pay.", "", "did a", "Wait!"]
     )
     assert len(kitchen.llm.prompts) == 2
     assert [step for step in steps if step.path == "turn/1/tool/1/1" and not step.ended_at] == []

@@ -114,23 +114,30 @@ async def test_summary_is_asked_for_with_tools_and_opening_as_the_turns_were() -
 async def test_summary_of_a_turn_that_was_cut_off_in_its_tools_has_calls_and_results_in_pairs() -> None:
     gate = Gate()
 
-    @tool(is_idempotent=True, name="look")
+    @tool(is_idempotent=True)
     async def look_for_ever() -> str:
         """Look for ever."""
         await gate()
         return "never"
 
-    async with a_kitchen([A_LOOK, {"summary": "Nothing."}], tools=[look_for_ever]) as kitchen:
+    script: Script = [
+        [A_LOOK, ToolCall(id="b", name="look_for_ever", arguments="{}")],
+        {"summary": "Nothing."},
+    ]
+    async with a_kitchen(script, tools=[look, look_for_ever]) as kitchen:
         ticket = await kitchen.runtime.submit("Look.", conversation=kitchen.row.id)
         await gate.reached()
         await kitchen.runtime.cancel(ticket.run.id, keep_partial=True)
         performer = AgentPerformer(
-            kitchen.store, OneModel(kitchen.llm), context_tokens=16_000, toolbox=Toolbox([look_for_ever])
+            kitchen.store,
+            OneModel(kitchen.llm),
+            context_tokens=16_000,
+            toolbox=Toolbox([look, look_for_ever]),
         )
         await performer.summarize(await kitchen.conversation())
 
         assert [shown["role"] for shown in kitchen.llm.prompts[-1][2:]] == [
-            *("user", "assistant", "tool", "user"),
+            *("user", "assistant", "tool", "tool", "user"),
         ]
 
 

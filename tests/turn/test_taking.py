@@ -202,7 +202,7 @@ async def test_prompt_that_the_provider_finds_too_long_is_cut_and_asked_again() 
     def short_of_memory(prompt: Prompt) -> str | Exception:
         return ContextTooLong("too long") if len(prompt.messages) > 6 else "Yes."
 
-    async with a_kitchen(short_of_memory, context_tokens=400) as kitchen:
+    async with a_kitchen(short_of_memory, context_tokens=300) as kitchen:
         for turn in range(8):
             await kitchen.ask(f"{turn} " + "a " * 10)
 
@@ -225,5 +225,5 @@ async def test_agent_whose_own_texts_fill_the_window_says_which_they_are() -> No
     async with a_kitchen(
         ["never"], replace(DEFINITION, context="word " * 900), context_tokens=300
     ) as kitchen:
-        with pytest.raises(ContextTooLong, match="the agent's own texts take about"):
+        with pytest.raises(ContextTooLong, match="the agent's own texts and tools take about"):
             await kitchen.ask("hi")

@@ -74,11 +74,11 @@ async def test_prompt_that_grows_too_long_within_a_turn_loses_history_and_none_o
 
 
 async def test_results_of_one_turn_that_no_model_has_room_for_fail_it() -> None:
-    async with a_kitchen(small(600, uses(200)), context_tokens=1000, tools=[read]) as kitchen:
+    async with a_kitchen(small(150, uses(200)), context_tokens=1000, tools=[read]) as kitchen:
         with pytest.raises(ContextTooLong):
             await kitchen.ask("Read it.")
 
-        assert await kitchen.texts() == ["Read it."]
+        assert [message.role for message in await kitchen.messages()] == ["user", "assistant", "tool"]
         assert len(kitchen.llm.prompts) <= 1 + 4
 
 
@@ -91,7 +91,7 @@ async def test_long_results_leave_the_window_with_their_turn() -> None:
             roles = [shown.role for shown in prompt.messages[2:]]
             assert roles[0] == "user"
             assert roles.count("tool") == sum(bool(shown.parts) for shown in prompt.messages[2:]) / 2
-        assert kitchen.llm.prompts[-1][2]["content"] == "2?"
+        assert kitchen.llm.prompts[-1][2]["content"] == "3?"
 
 
 class _Counting(ScriptedLLM):
@@ -134,6 +134,30 @@ async def test_call_within_a_turn_encodes_nothing_but_what_is_new() -> None:
         # What the turn before has said is encoded as the log has it, and nothing before that.
         assert llm.calls[before + 4] <= 9
         assert all(count <= 2 for count in llm.calls[1:before])
+
+
+async def test_turns_with_tools_do_not_read_the_log_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_kitchen(uses(1, 1), tools=[read]) as kitchen:
+        await kitchen.ask("First?")
+
+        async def never(*_: object, **__: object) -> None:
+            raise AssertionError("the log was read")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(kitchen.store.conversations, "recent", never)
+            patch.setattr(kitchen.store.conversations, "messages", never)
+            await kitchen.ask("Second?")
+            await kitchen.ask("Third?")
+
+        assert len(await kitchen.messages()) == 18
+
+
+async def test_answer_that_nobody_follows_may_come_in_one_piece() -> None:
+    async with a_kitchen(lambda _: "Yes.") as kitchen:
+        await kitchen.ask("Alone?")
+        await kitchen.follow("Now?")
+
+        assert [prompt.wants_deltas for prompt in kitchen.llm.asked] == [False, True]
 
 
 class _One(Models):

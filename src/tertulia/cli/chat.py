@@ -8,9 +8,11 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from rich.console import Console
 
 from tertulia.app import App
+from tertulia.cli.deciding import how_to_decide, shown
 from tertulia.cli.plain import plain
 from tertulia.cli.talk import Talk
 from tertulia.cli.terminal import Terminal
+from tertulia.errors import NeedsAttention
 from tertulia.server.exchanges import spoken
 from tertulia.settings import Settings, load_settings, misspelt
 
@@ -37,13 +39,27 @@ def chat(agent: str | None, *, new: bool) -> None:
 
 
 def pipe(portal: BlockingPortal, talk: Talk, lines: TextIO, out: TextIO) -> None:
-    """Send line by line and write every answer as it is; the first failure ends it."""
+    """Send line by line and write every answer as it is; the first failure ends it.
+
+    So does what waits for a decision, since nobody is there to ask: how to decide is told.
+    """
     for line in lines:
         if text := line.strip():
+            _check_nothing_waits(portal, talk)
             ticket = portal.call(talk.say, text)
-            finished = portal.call(ticket.finished)
+            try:
+                finished = portal.call(talk.answered, ticket)
+            except NeedsAttention:
+                _check_nothing_waits(portal, talk)
+                raise
             out.write(plain(spoken(finished.messages)) + "\n")
             out.flush()
+
+
+def _check_nothing_waits(portal: BlockingPortal, talk: Talk) -> None:
+    if (waiting := portal.call(talk.waiting)) is not None:
+        told = f"{shown(waiting.wait)}\n{how_to_decide(waiting, talk.address)}"
+        raise NeedsAttention(told).in_run(waiting.run_id)
 
 
 async def _open(settings: Settings) -> App:

@@ -29,12 +29,15 @@ class Heard:
     text: str = ""
     tools: dict[str, str] = field(default_factory=dict)
     """Lines, by the ids of the calls."""
+    has_begun: bool = False
+    """Whether anything was told at all; else it may stand in line."""
     is_thinking: bool = False
     closed: str | None = None
     """Why the conversation has come to its end with it."""
 
     def take(self, event: Event) -> None:
         """Take in what is told next."""
+        self.has_begun = True
         self.is_thinking = isinstance(event, ReasoningDelta)
         match event:
             case TextDelta():

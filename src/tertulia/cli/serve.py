@@ -91,6 +91,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: App) -> None:
         super().__init__(_config(app.settings, create_app(app), lifespan="off"))
         self._app = app
+        self._told_by: int | None = None
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -101,13 +102,14 @@ class Server(uvicorn.Server):
 
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._told_by = self._told_by or sig
         # A second signal forces, whichever it is.
         self.force_exit = self.should_exit
         super().handle_exit(sig, frame)
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.drain()
+        _leave(self._app, self._told_by)
         await super().shutdown(sockets)
         stopping = asyncio.ensure_future(self._app.stop())
         while not (stopping.done() or self.force_exit):
@@ -142,7 +144,7 @@ def drained_when_asked(app: App) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def drain(sig: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(app.drain)
+        loop.call_soon_threadsafe(_leave, app, sig)
         earlier = before.get(signal.Signals(sig))
         if callable(earlier):
             earlier(sig, frame)
@@ -153,6 +155,15 @@ def drained_when_asked(app: App) -> Iterator[None]:
     finally:
         for sig, earlier in before.items():
             signal.signal(sig, earlier)
+
+
+def _leave(app: App, sig: int | None) -> None:
+    """Drain an app, and say so the first time."""
+    if not app.runtime.is_draining:
+        name = None if sig is None else signal.Signals(sig).name
+        within = app.settings.shutdown_seconds
+        logs.write(_LOG, logging.INFO, "stopping", signal=name, within_seconds=within)
+    app.drain()
 
 
 def _may_listen() -> bool:

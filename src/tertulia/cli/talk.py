@@ -6,11 +6,14 @@ from tertulia.app import App
 from tertulia.conversations import DEFAULT_TENANT, Conversation, NewConversation, Run
 from tertulia.definitions import Agent, AgentDefinition
 from tertulia.engine import Ticket
-from tertulia.errors import DuplicateName
+from tertulia.errors import DuplicateName, NeedsAttention, Stopping
+from tertulia.events import RunFinished, RunWaiting
 from tertulia.ids import AGENT, CONVERSATION, new_id
-from tertulia.messages import check_text
+from tertulia.messages import Message, check_text
 from tertulia.runtime import RunOptions
 from tertulia.server.exchanges import Exchange, pair, with_pending
+from tertulia.server.holding import holder_of
+from tertulia.server.waiting import finished
 
 _PAGE: Final = 100
 _LOOKED_AT: Final = 50
@@ -52,6 +55,13 @@ class Talk:
         """The model that answers, and those that stand in for it."""
         return ", else ".join(self._app.models.names(self.agent.definition.model))
 
+    @property
+    def address(self) -> str:
+        """Where a server with these settings is."""
+        settings = self._app.settings
+        host = settings.host.strip("[]")
+        return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
     def renew(self) -> None:
         """Let the next word begin a new conversation."""
         self.conversation = None
@@ -67,21 +77,45 @@ class Talk:
         self.conversation = ticket.conversation.id
         return ticket
 
-    async def waiting(self) -> list[Run]:
-        """Return the runs of the conversation that wait for somebody's decision."""
+    async def answered(self, ticket: Ticket) -> RunFinished:
+        """Wait for the end of what was said.
+
+        Raises what has ended it, and :class:`~tertulia.errors.NeedsAttention` if it waits for a decision,
+        or stands in line behind something that does.
+        """
+        match await finished(ticket, self._app.store):
+            case RunFinished() as end:
+                return end
+            case Run() as holder:
+                raise NeedsAttention(holder.wait.message if holder.wait else "").in_run(holder.id)
+            case None:
+                raise Stopping
+
+    async def waiting(self) -> RunWaiting | None:
+        """Return what somebody has to decide before anything more is answered in the conversation."""
         if self.conversation is None:
-            return []
-        found = await self._app.store.runs.waiting(DEFAULT_TENANT)
-        return [run for run in found if run.conversation_id == self.conversation]
+            return None
+        conversation = await self._app.store.conversations.get(DEFAULT_TENANT, self.conversation)
+        holder = await holder_of(self._app.store, conversation)
+        if holder is None or holder.wait is None:
+            return None
+        return RunWaiting(run_id=holder.id, conversation_id=conversation.id, wait=holder.wait)
 
-    async def decide(self, run_id: str, verdict: str) -> None:
-        """Let a run that waits for somebody's decision go on."""
-        await self._app.runtime.decide(run_id, verdict=verdict)
+    async def decide(self, waiting: RunWaiting, verdict: str, value: str | None = None) -> Ticket:
+        """Let a run go on that waits for this decision.
 
-    async def reopen(self) -> None:
-        """Let the conversation go on after its end."""
-        if self.conversation is not None:
-            await self._app.store.conversations.set_closed(DEFAULT_TENANT, self.conversation, None)
+        Raises :class:`~tertulia.errors.NotWaiting` if it does not any more.
+        """
+        return await self._app.runtime.decide(
+            waiting.run_id, verdict=verdict, value=value, path=waiting.wait.path
+        )
+
+    async def reopen(self) -> bool:
+        """Let the conversation go on after its end; return whether there is one."""
+        if self.conversation is None:
+            return False
+        await self._app.store.conversations.set_closed(DEFAULT_TENANT, self.conversation, None)
+        return True
 
     async def history(self, limit: int) -> list[Exchange]:
         """Return the last things said and answered, oldest first, and what waits in line."""
@@ -90,10 +124,16 @@ class Talk:
         stored = self._app.store.conversations
         pending = await stored.pending(DEFAULT_TENANT, self.conversation)
         conversation = await stored.get(DEFAULT_TENANT, self.conversation)
-        newest_first = await stored.recent(
-            DEFAULT_TENANT, conversation.id, upto=conversation.head, limit=2 * limit
-        )
-        return with_pending(pair(reversed(newest_first)), pending)
+        newest_first: list[Message] = []
+        found: list[Exchange] = []
+        upto = conversation.head
+        while upto > 0 and len(found) < limit:
+            wanted = len(newest_first) or 2 * limit  # as much again: an answer may have used many tools
+            batch = await stored.recent(DEFAULT_TENANT, conversation.id, upto=upto, limit=wanted)
+            newest_first += batch
+            upto = batch[-1].number - 1 if batch else 0
+            found = pair(reversed(newest_first))
+        return with_pending(found[-limit:], pending)
 
     async def is_being_answered(self, exchange: Exchange) -> bool:
         """Whether an answer is still to come."""

@@ -1,8 +1,7 @@
 """A talk as a person at a terminal sees it."""
 
-from concurrent.futures import Future
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Final, TypeAlias
 
 from anyio.from_thread import BlockingPortal
@@ -10,23 +9,30 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.markup import escape
 
+from tertulia.cli.deciding import needed_for, shown, verdict_of, words_for
 from tertulia.cli.hearing import Heard
 from tertulia.cli.rendering import Plain, rendered
 from tertulia.cli.talk import Talk
-from tertulia.conversations import Wait
 from tertulia.engine import VERDICTS, Ticket
-from tertulia.errors import TertuliaError
-from tertulia.events import Event, RunWaiting
+from tertulia.errors import ConversationClosed, NotWaiting, TertuliaError
+from tertulia.events import Event, RunWaiting, first_seq
 
 with suppress(ImportError):
     import readline  # noqa: F401 - gives line editing to input()
 
 _PROMPT: Final = "[bold cyan]you >[/] "
-_COMMANDS: Final = "/new begins a new conversation, /history shows what was said, /quit leaves."
-_CLOSED: Final = "/reopen goes on with it, /new begins another one."
+_COMMANDS: Final = (
+    "/new begins a conversation, /reopen opens a closed one, /history shows what was said, /quit leaves."
+)
+_CLOSED: Final = "/reopen opens it again, /new begins another one."
 _LEFT: Final = "[dim]Left alone; the answer will be finished and kept: /history shows it.[/]"
+_OPEN: Final = (
+    "Left open; until it is decided, nothing more is answered here. Your next message asks for it again, "
+    "as does `tertulia chat` when it is started; or decide with POST /v1/runs/{run}/decide."
+)
 _HISTORY: Final = 20
 _FRAMES: Final = 12
+_LOOK_SECONDS: Final = 1.0
 
 Told: TypeAlias = Event | TertuliaError | None
 
@@ -34,21 +40,23 @@ Told: TypeAlias = Event | TertuliaError | None
 class Terminal:
     """The talk as a person sees it."""
 
-    def __init__(self, portal: BlockingPortal, talk: Talk, console: Console) -> None:
+    def __init__(
+        self, portal: BlockingPortal, talk: Talk, console: Console, *, look_seconds: float = _LOOK_SECONDS
+    ) -> None:
         self._portal, self._talk, self._console = portal, talk, console
-        self._watching: Future[None] | None = None
+        self._look_seconds = look_seconds
 
     def converse(self) -> None:
         """Read and answer line by line until the person leaves."""
         self._greet()
         while (line := self._read()) is not None:
-            if line.startswith("/"):
-                if not self._obey(line):
+            try:
+                if not self._take(line):
                     break
-            elif line:
-                self._answer(line)
-        if self._watching is not None:
-            self._watching.cancel()
+            except TertuliaError as error:
+                self._tell(error)
+            except KeyboardInterrupt:
+                self._print(_LEFT)
 
     def _greet(self) -> None:
         name = self._talk.agent.definition.name
@@ -59,17 +67,17 @@ class Terminal:
         else:
             self._print("[dim]Going on where you left off:[/]")
             self._show(1)
-            self._decide_what_waits()
-
-    def _decide_what_waits(self) -> None:
-        with suppress(EOFError, KeyboardInterrupt):
-            for run in self._portal.call(self._talk.waiting):
-                if run.wait is not None:
-                    self._decide(run.id, run.wait)
-                    self._print("[dim]It goes on; /history shows what comes of it.[/]")
+            try:
+                self._settle()
+            except TertuliaError as error:
+                self._tell(error)
 
     def _print(self, what: RenderableType) -> None:
         self._console.print(Plain(what))
+
+    def _tell(self, error: TertuliaError) -> None:
+        more = f" {_CLOSED}" if isinstance(error, ConversationClosed) else ""
+        self._print(f"[red]{escape(str(error))}[/]{more}")
 
     def _read(self) -> str | None:
         try:
@@ -77,6 +85,14 @@ class Terminal:
         except (EOFError, KeyboardInterrupt):
             self._console.print()
             return None
+
+    def _take(self, line: str) -> bool:
+        """Do what a line says; return whether to go on."""
+        if line.startswith("/"):
+            return self._obey(line)
+        if line:
+            self._answer(line)
+        return True
 
     def _obey(self, line: str) -> bool:
         """Do what a command says; return whether to go on."""
@@ -87,8 +103,8 @@ class Terminal:
             self._talk.renew()
             self._begin()
         elif command == "/reopen":
-            self._portal.call(self._talk.reopen)
-            self._print("[dim]It goes on.[/]")
+            is_there = self._portal.call(self._talk.reopen)
+            self._print("[dim]It goes on.[/]" if is_there else "[dim]It has not begun yet.[/]")
         elif command == "/history":
             self._show(_HISTORY)
         else:
@@ -111,52 +127,97 @@ class Terminal:
                 self._print("[dim](no answer)[/]")
 
     def _answer(self, text: str) -> None:
-        try:
-            ticket = self._portal.call(self._talk.say, text)
-            self._watch(ticket)
-        except TertuliaError as error:
-            self._print(f"[red]{escape(str(error))}[/]")
-        except (EOFError, KeyboardInterrupt):
-            self._print(_LEFT)
+        # Said before what waits is decided, it would stand in line behind that.
+        if self._settle():
+            self._hear(self._portal.call(self._talk.say, text))
+        else:
+            self._print("[dim]Your message was not sent.[/]")
 
-    def _watch(self, ticket: Ticket) -> None:
+    def _settle(self) -> bool:
+        """Have what waits decided, and hear what comes of it; return whether nothing waits any more."""
+        while (waiting := self._portal.call(self._talk.waiting)) is not None:
+            try:
+                ticket = self._decide(waiting)
+                if ticket is None or not self._hear(ticket, after=first_seq(ticket.run.epoch) - 1):
+                    return False
+            except TertuliaError as error:
+                self._tell(error)
+        return True
+
+    def _hear(self, ticket: Ticket, *, after: int = -1) -> bool:
+        """Show an answer as it comes; return whether the person stayed to its end."""
         told: SimpleQueue[Told] = SimpleQueue()
-        self._watching = self._portal.start_task_soon(_follow, ticket, told)
+        following = self._portal.start_task_soon(_follow, ticket, told, after)
         heard = Heard()
-        while (waiting := self._listen(told, heard)) is not None:
-            self._decide(waiting.run_id, waiting.wait)
+        try:
+            while (waiting := self._listen(told, heard, ticket)) is not None:
+                if not self._decides(waiting):
+                    return False
+        except KeyboardInterrupt:
+            self._print(_LEFT)
+            return False
+        finally:
+            following.cancel()
         self._print(heard.shown())
         if heard.closed is not None:
             farewell = self._talk.agent.definition.settings.farewell or "The conversation has come to its end"
             self._print(f"[dim]{escape(farewell)} ({escape(heard.closed)}). {_CLOSED}[/]")
+        return True
 
-    def _listen(self, told: "SimpleQueue[Told]", heard: Heard) -> RunWaiting | None:
-        """Show what is heard until the run has ended or waits for a decision; return what it waits for."""
+    def _listen(self, told: "SimpleQueue[Told]", heard: Heard, ticket: Ticket) -> RunWaiting | None:
+        """Show what is heard until it ends or waits for a decision; return what it waits for."""
         with Live(console=self._console, refresh_per_second=_FRAMES, transient=True) as live:
-            while (event := told.get()) is not None:
+            while True:
+                try:
+                    event = told.get(timeout=self._look_seconds)
+                except Empty:
+                    if (ahead := self._waiting_ahead(heard, ticket)) is not None:
+                        return ahead
+                    continue
+                if event is None or isinstance(event, RunWaiting):
+                    return event
                 if isinstance(event, TertuliaError):
                     raise event
-                if isinstance(event, RunWaiting):
-                    return event
                 heard.take(event)
                 live.update(Plain(heard.shown(lines=self._console.height - 2)))
-        return None
 
-    def _decide(self, run_id: str, wait: Wait) -> None:
-        """Have the person decide; who leaves it open can decide later, here or over HTTP."""
-        verdicts = VERDICTS[wait.kind]
-        self._print(f"[yellow]{escape(wait.message)}[/]")
-        while True:
-            said = self._console.input(f"[bold yellow]{' / '.join(verdicts)} >[/] ").strip().lower()
-            verdict = next((verdict for verdict in verdicts if said and verdict.startswith(said)), None)
-            if verdict is not None:
-                self._portal.call(self._talk.decide, run_id, verdict)
-                return
+    def _waiting_ahead(self, heard: Heard, ticket: Ticket) -> RunWaiting | None:
+        """Return what waits in front of an answer that has not begun."""
+        ahead = None if heard.has_begun else self._portal.call(self._talk.waiting)
+        return None if ahead is None or ahead.run_id == ticket.run.id else ahead
+
+    def _decides(self, waiting: RunWaiting) -> bool:
+        """Have the person decide; return whether it is decided, by them or by somebody else."""
+        try:
+            return self._decide(waiting) is not None
+        except NotWaiting as error:
+            self._tell(error)
+            return True
+
+    def _decide(self, waiting: RunWaiting) -> Ticket | None:
+        """Have the person decide; return what goes on then, ``None`` if they leave it open."""
+        wait = waiting.wait
+        self._print(f"[yellow]{escape(shown(wait))}[/]")
+        try:
+            while (verdict := verdict_of(self._ask(" / ".join(VERDICTS[wait.kind])).lower(), wait)) is None:
+                self._print(
+                    f"[dim]Decide with one of these words: {words_for(wait)}. Ctrl-C leaves it open.[/]"
+                )
+            needed = needed_for(verdict)
+            value = (self._ask(needed) or None) if needed else None
+        except (EOFError, KeyboardInterrupt):
+            self._console.print()
+            self._print(f"[dim]{escape(_OPEN.format(run=waiting.run_id))}[/]")
+            return None
+        return self._portal.call(self._talk.decide, waiting, verdict, value)
+
+    def _ask(self, question: str) -> str:
+        return self._console.input(f"[bold yellow]{question} >[/] ").strip()
 
 
-async def _follow(ticket: Ticket, told: "SimpleQueue[Told]") -> None:
+async def _follow(ticket: Ticket, told: "SimpleQueue[Told]", after: int) -> None:
     try:
-        async for numbered in ticket.events():
+        async for numbered in ticket.events(after=after):
             told.put(numbered.event)
         await ticket.finished()
     except TertuliaError as error:

@@ -1,6 +1,6 @@
 """A run while it is carried out: what its performer may do with it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TypeVar
@@ -66,7 +66,7 @@ class ActiveRun:
         self._stop = claim.run.stop
         self._cuts_effects = self._is_over = False
         self._on_kept: Callable[[tuple[Message, ...]], None] | None = None
-        self._on_stop: Callable[[], Turn | None] | None = None
+        self._on_break: Mapping[bool, Callable[[], Turn | None]] | None = None
 
     @property
     def run(self) -> Run:
@@ -121,9 +121,15 @@ class ActiveRun:
         """Have the messages of the turn under way told, numbered, as soon as they are kept."""
         self._on_kept = told
 
-    def when_stopped(self, partial: Callable[[], Turn | None]) -> None:
-        """Say how the turn under way can be kept, incomplete, by whoever stops the run and wants it."""
-        self._on_stop = partial
+    def when_stopped(
+        self, said: Callable[[], Turn | None], *, done: Callable[[], Turn | None] = lambda: None
+    ) -> None:
+        """Say what there is of the turn under way if it does not come to its end.
+
+        All that was ``said`` is kept for whoever stops the run and wants that; what was ``done``, and
+        so cannot be undone, in any case.
+        """
+        self._on_break = {True: said, False: done}
 
     async def step(self, path: str, work: Callable[[], Awaitable[StepResult]], plan: Plan) -> StepResult:
         """Do something that costs money or has effects, once.
@@ -204,9 +210,10 @@ class ActiveRun:
         self._cuts_effects |= stop in {Stop.CANCEL, Stop.KEEP}
         return not self._writes and (not self._effects.are_under_way or self._cuts_effects)
 
-    def partial(self) -> Turn | None:
-        """Return what was said so far of the turn under way, if whoever stopped the run wants it."""
-        return self._on_stop() if self._stop is Stop.KEEP and self._on_stop is not None else None
+    def remains(self) -> Turn | None:
+        """Return what is to be kept of the turn under way, which does not come to its end."""
+        told = None if self._on_break is None else self._on_break[self._stop is Stop.KEEP]
+        return None if told is None else told()
 
     def leave(self) -> None:
         """Tell nothing any more: this process is done with the run."""
@@ -215,7 +222,7 @@ class ActiveRun:
         # Whoever still holds this run holds nothing else by it.
         self._silence.end()
         self._confirm = _refuse
-        self._on_kept = self._on_stop = None
+        self._on_kept = self._on_break = None
 
     async def effects_over(self) -> None:
         """Wait until no step with an effect is under way: what it has done is to be known."""
@@ -225,7 +232,7 @@ class ActiveRun:
         """Let go of all that is told and done but not stored, because it cannot be; what it cost stays."""
         self._journal.written(self._journal.unwritten)
         self._tape.erase()
-        self._on_stop = None
+        self._on_break = None
 
     async def suspend(self, wait: Wait) -> None:
         """Have the run wait for a decision; this process holds it no more then."""
@@ -290,7 +297,7 @@ class ActiveRun:
         )
 
     def _keep(self, messages: tuple[Message, ...]) -> None:
-        told, self._on_kept, self._on_stop = self._on_kept, None, None
+        told, self._on_kept, self._on_break = self._on_kept, None, None
         if told is not None:
             told(messages)
 

@@ -176,7 +176,7 @@ class CarriedRun:
 
     async def _suspend(self, wait: Wait) -> bool:
         """Have it wait for a decision; return whether it does, and is not to stop instead."""
-        _LOG.warning("run %s waits for a decision: %s", self.lease.run_id, wait.message)
+        _LOG.info("run %s waits for a decision (%s at %s)", self.lease.run_id, wait.kind, wait.path)
         try:
             await self._active.suspend(wait)
         except StopRequested:
@@ -189,7 +189,7 @@ class CarriedRun:
         self._is_stopped = True
         asked = await self._runs.asked([self.lease])
         self._active.ask_to_stop(asked.get(self.lease.run_id, Stop.CANCEL))
-        return self._active.partial(), _cancelled(self._active.stop)
+        return self._active.remains(), _cancelled(self._active.stop)
 
     async def _end(self, turn: Turn | None, ending: Ending) -> Claim | None:
         """End it; return the run that waited behind it, unless we are about to stop."""
@@ -228,7 +228,7 @@ class CarriedRun:
                 _LOG.exception("run %s failed", run.id)
             await active.effects_over()
             failure = (error if isinstance(error, TertuliaError) else RunFailed()).failure()
-            return None, Ending(status=RunStatus.FAILED, failure=failure)
+            return active.remains(), Ending(status=RunStatus.FAILED, failure=failure)
         return turn, Ending(status=RunStatus.COMPLETED)
 
     async def _performed(self) -> Turn | None:
@@ -242,11 +242,11 @@ class CarriedRun:
         """Return how it ends, having been cut short; raises again if it is to go on elsewhere."""
         task = asyncio.current_task()
         if task is None or not task.cancelling():  # something that it waited for was cancelled, not the run
-            return None, Ending(status=RunStatus.FAILED, failure=RunFailed().failure())
+            return self._active.remains(), Ending(status=RunStatus.FAILED, failure=RunFailed().failure())
         if self._is_stopped and not self._is_forfeited:
             task.uncancel()
             if not task.cancelling():
-                return self._active.partial(), _cancelled(self._active.stop)
+                return self._active.remains(), _cancelled(self._active.stop)
         raise asyncio.CancelledError
 
     async def _confirm(self) -> None:

@@ -13,7 +13,7 @@ from tertulia.engine.desk import Desk
 from tertulia.engine.following import Following
 from tertulia.engine.insisting import insist
 from tertulia.engine.jobs import Jobs, Worker
-from tertulia.engine.journal import VERDICTS, decided, is_last_decision
+from tertulia.engine.journal import VERDICTS, decided, is_repeated
 from tertulia.engine.leaving import Leaving
 from tertulia.engine.probe import Probe, unobserved
 from tertulia.engine.recording import Recorder
@@ -161,16 +161,17 @@ class Engine:
     async def decide(self, tenant: int, run_id: str, decision: Decision) -> Ticket:
         """Let a waiting run go on with a decision.
 
-        The same decision again, while the run goes on with it, changes nothing. Raises ``NotFound``,
-        :class:`~tertulia.errors.NotWaiting`, and :class:`~tertulia.errors.InvalidInput` for a verdict
-        that this wait does not know.
+        The same decision again changes nothing, if it says what it is about; else only while the run
+        goes on with it. Raises ``NotFound``, :class:`~tertulia.errors.NotWaiting`, also if the run
+        waits for something else, and :class:`~tertulia.errors.InvalidInput` for a verdict that this
+        wait does not know.
         """
         run, steps = await self.store.runs.get(tenant, run_id), await self.store.runs.steps(tenant, run_id)
         wait = run.wait
-        if run.status is not RunStatus.WAITING or wait is None:
-            if is_last_decision(decision, steps):
+        if run.status is not RunStatus.WAITING or wait is None or decision.path not in {None, wait.path}:
+            if is_repeated(decision, steps):
                 return await self._ticket(run)
-            raise NotWaiting(f"the run waits for no decision: it is {run.status}")
+            raise NotWaiting(f"the run does not wait for this decision: it is {run.status}")
         if decision.verdict not in VERDICTS[wait.kind]:
             known = ", ".join(VERDICTS[wait.kind])
             raise InvalidInput(f"a run that waits with {wait.kind} takes one of these verdicts: {known}")

@@ -75,17 +75,21 @@ class Journal:
             return _after_unknown(step, plan, decision)
         if step.identity == plan.identity:
             return StepResult(output=step.output, usage=step.usage)
-        return _after_change(step, decision)
+        return _after_change(step, plan, decision)
 
     @property
     def seconds(self) -> float:
         """How long the steps took that are not kept as messages yet."""
         return sum(step.ended_at - step.started_at for step in self._known.values() if step.ended_at) / 1e6
 
-    def is_done(self, path: str) -> bool:
-        """Whether there is a step under this path that was finished."""
+    def knows(self, path: str) -> bool:
+        """Whether a step of this path was begun at least."""
+        return path in self._known
+
+    def output(self, path: str) -> str | None:
+        """Return what the step of this path has given; ``None`` if it was not finished."""
         step = self._known.get(path)
-        return step is not None and step.ended_at != 0
+        return None if step is None or step.ended_at == 0 else step.output
 
     def begun(self, path: str) -> str | None:
         """Return the id by which a step that was begun elsewhere can be found there."""
@@ -173,11 +177,15 @@ def decided(wait: Wait, decision: Decision, *, steps: Iterable[Step], epoch: int
     )
 
 
-def is_last_decision(decision: Decision, steps: Iterable[Step]) -> bool:
-    """Whether the newest decision in a journal is this one."""
-    newest = [step.output for step in steps if step.kind == DECISION][-1:]
-    kept = [orjson.loads(output) for output in newest if output]
-    return [(each["verdict"], each["value"]) for each in kept] == [(decision.verdict, decision.value)]
+def is_repeated(decision: Decision, steps: Iterable[Step]) -> bool:
+    """Whether a decision is in a journal already: under its path, or without one as the newest."""
+    made = [step for step in steps if step.kind == DECISION and step.output]
+    if decision.path is None:
+        made = made[-1:]
+    else:
+        made = [step for step in made if step.path.startswith(f"{decision.path}/{DECISION}/")]
+    kept = [orjson.loads(step.output) for step in made]
+    return any((each["verdict"], each["value"]) == (decision.verdict, decision.value) for each in kept)
 
 
 def _after_unknown(step: Step, plan: Plan, decision: Decision | None) -> StepResult | None:
@@ -189,10 +197,10 @@ def _after_unknown(step: Step, plan: Plan, decision: Decision | None) -> StepRes
     told = f"whether step {step.path} took effect before its process ended is not known"
     if verdict == "fail":
         raise UnknownOutcome(told)
-    raise _suspended("unknown_outcome", step.path, told)
+    raise _suspended("unknown_outcome", step.path, told, plan.subject)
 
 
-def _after_change(step: Step, decision: Decision | None) -> StepResult | None:
+def _after_change(step: Step, plan: Plan, decision: Decision | None) -> StepResult | None:
     verdict = "ask" if decision is None else decision.verdict
     if verdict == "redo":
         return None
@@ -201,8 +209,8 @@ def _after_change(step: Step, decision: Decision | None) -> StepResult | None:
     told = f"step {step.path} is journaled, but with other content: the code has changed since"
     if verdict == "fail":
         raise NeedsAttention(told)
-    raise _suspended("needs_attention", step.path, told)
+    raise _suspended("needs_attention", step.path, told, plan.subject)
 
 
-def _suspended(kind: WaitKind, path: str, message: str) -> Suspended:
-    return Suspended(Wait(kind=kind, path=path, message=message, until=now_us() + WAIT_US))
+def _suspended(kind: WaitKind, path: str, message: str, subject: str) -> Suspended:
+    return Suspended(Wait(kind=kind, path=path, message=message, until=now_us() + WAIT_US, subject=subject))

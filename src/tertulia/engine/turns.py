@@ -21,6 +21,8 @@ class Plan:
     """Whether it could do harm to do it twice: it is journaled before it is begun then as well."""
     on_unknown: Literal["ask", "retry", "fail"] = "ask"
     """What is to be done if such a step was begun and nobody knows what became of it."""
+    subject: str = ""
+    """What the step is about, for whoever has to decide: JSON text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,9 @@ class Decision:
     verdict: str
     value: object = None
     """What goes with it: JSON."""
+    path: str | None = None
+    """What was decided about, as :class:`~tertulia.conversations.Wait` names it: about anything else
+    nothing is decided then. ``None`` for whatever the run waits for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

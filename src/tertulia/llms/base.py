@@ -61,6 +61,10 @@ class Prompt:
     """JSON Schema that the answer must meet; a plug passes it on where its provider can enforce it."""
     tools: tuple[ToolSpec, ...] = ()
     """What it may call instead of answering."""
+    may_call: bool = True
+    """Whether it may call them now; if not, they are only shown, because some providers refuse calls
+    in the history of tools that they are not told of. It is asked of the provider where that can be
+    asked, and is no promise: a model may call nevertheless."""
     wants_deltas: bool = True
     """Whether anybody reads along; if not, a plug may ask for the answer in one piece, which is cheaper."""
     key: str = ""

@@ -1,16 +1,18 @@
 """Several models that stand in for one another."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from typing_extensions import override
 
 from tertulia.errors import (
     AnswerGone,
+    ContextTooLong,
     MissingExtra,
     ModelBusy,
     ModelError,
@@ -21,10 +23,20 @@ from tertulia.errors import (
 )
 from tertulia.llms.base import LLM, Begun, Finished, LLMEvent, Prompt
 from tertulia.llms.limited import Limited
+from tertulia.llms.owned import OwnedTasks
 
-_NEXT: Final = (ModelRefused, ModelBusy, ModelTimeout, ModelUnreachable, ModelMalformed, MissingExtra)
+_Error: TypeAlias = ModelError | MissingExtra
+
+_HOPE: Final = (
+    *(ModelBusy, ModelTimeout, ModelUnreachable, ModelMalformed),
+    *(ModelRefused, MissingExtra, ContextTooLong),
+)
+"""What lets the next model stand in, first what is the likeliest to pass."""
+_PASSING: Final = (ModelBusy, ModelTimeout)
+_MOST_TOLD: Final = 8
+_LONGEST_NAME: Final = 60
 _SHORTEST: Final = 0.001
-_ABANDON_SECONDS: Final = 5.0
+_ABANDON_SECONDS: Final = 1.0
 
 
 class Fallback(LLM):
@@ -39,13 +51,16 @@ class Fallback(LLM):
     * A model that is too slow to begin to speak loses its turn when its share of the time that is
       left is over; who speaks has all the rest. So the chain takes no longer than one model may:
       ``timeout`` in a prompt's settings, else ``whole`` seconds.
-    * :class:`~tertulia.errors.ContextTooLong` is raised: the others may not have more room, and a
-      shorter prompt is better than another model.
+    * The window is that of the first, whose conversations these are. If it finds a prompt too long
+      for itself, :class:`~tertulia.errors.ContextTooLong` is raised: a shorter prompt is better than
+      another model. One that stands in and has less room is passed over while others follow.
     * Ids at a provider carry the name of their model. What one has begun (``resumes``) is taken up
       there, and the chain goes on behind it. What was answered (``follows``) is gone for all others:
       if that model cannot answer, :class:`~tertulia.errors.AnswerGone` is raised, so that the chain is
       asked again with everything.
-    * When all have failed, the last one's error is raised, and its text says so.
+    * When all have failed, the error that gives the most hope is raised: that a model was busy or too
+      slow goes before that it could not be reached, and this before a refusal. It names each model with
+      its error's code, and the shortest wait that any of them asks for.
     """
 
     def __init__(
@@ -56,6 +71,7 @@ class Fallback(LLM):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models, self._whole, self._clock = tuple(models), whole, clock
+        self._tasks = OwnedTasks()
 
     @property
     @override
@@ -65,29 +81,31 @@ class Fallback(LLM):
     @property
     @override
     def window(self) -> int | None:
-        return min((llm.window for llm in self._models if llm.window is not None), default=None)
+        return self._models[0].window
 
     @override
     async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
         chain = self._chain(prompt)
         whole = prompt.settings.timeout or self._whole
         end = None if whole is None else self._clock() + whole
+        failures: list[tuple[str, _Error]] = []
         for left, llm in zip(range(len(chain), 0, -1), chain, strict=True):
             call = _Call(llm, begun=_known_to(llm, prompt.resumes))
             try:
                 async with aclosing(self._ask(call, prompt, end, left)) as events:
                     async for event in events:
                         yield call.heard(event)
-            except _NEXT as error:
-                if call.has_spoken:
+            except _HOPE as error:
+                if call.has_spoken or self._wants_less(llm, error, left):
                     raise
                 if prompt.follows is not None:
                     raise AnswerGone(f"the model that gave the answer before failed: {error}") from error
+                failures.append((llm.name, error))
                 if left == 1:
-                    raise self._all_failed(error) from error
+                    raise self._all_failed(failures) from error
             else:
                 return
-            await call.abandon()
+            await self._abandon(call)
             prompt = replace(prompt, resumes=None)
 
     @override
@@ -98,8 +116,13 @@ class Fallback(LLM):
 
     @override
     async def close(self) -> None:
+        await self._tasks.finish(within_seconds=_ABANDON_SECONDS)
         for llm in self._models:
             await llm.close()
+
+    def _wants_less(self, llm: LLM, error: Exception, left: int) -> bool:
+        """Whether the same had better be asked again in a shorter prompt than of another model."""
+        return isinstance(error, ContextTooLong) and (llm is self._models[0] or left == 1)
 
     def _chain(self, prompt: Prompt) -> tuple[LLM, ...]:
         """Return those that may be asked, in order."""
@@ -124,12 +147,23 @@ class Fallback(LLM):
             return call.llm.stream(own)
         seconds = max(end - self._clock(), _SHORTEST)
         own = replace(own, settings=replace(prompt.settings, timeout=seconds))
-        return Limited(call.llm, first_token=seconds / left, whole=seconds).stream(own)
+        share = seconds / left if left > 1 else None
+        return Limited(call.llm, first_token=share, whole=seconds).stream(own)
 
-    def _all_failed(self, error: ModelError | MissingExtra) -> ModelError | MissingExtra:
-        count = len(self._models)
-        text = f"all {count} models failed; the last one: {error}" if count > 1 else str(error)
-        return type(error)(text, retry_after=error.retry_after)
+    async def _abandon(self, call: "_Call") -> None:
+        """Have what was begun stopped; if that is not quick, it goes on beside the next model."""
+        if call.begun is not None:
+            task = self._tasks.start(call.llm.abandon(call.begun), what="abandoning an answer")
+            await asyncio.wait((task,), timeout=_ABANDON_SECONDS)
+
+    def _all_failed(self, failures: Sequence[tuple[str, _Error]]) -> _Error:
+        """Return the error that a caller can make the most of."""
+        error = min((error for _, error in failures), key=_hopelessness)
+        waits = [each.retry_after for _, each in failures if isinstance(each, _PASSING)]
+        wait = min((each for each in waits if each is not None), default=error.retry_after)
+        is_chain = len(self._models) > 1
+        text = f"no model answered ({_told(failures)}): {error}" if is_chain else str(error)
+        return type(error)(text, retry_after=wait)
 
 
 @dataclass(slots=True)
@@ -151,12 +185,17 @@ class _Call:
             return replace(event, external_id=f"{self.llm.name} {event.external_id}")
         return event
 
-    async def abandon(self) -> None:
-        """Have what was begun stopped, if it is quick."""
-        if self.begun is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_ABANDON_SECONDS):
-                    await self.llm.abandon(self.begun)
+
+def _hopelessness(error: _Error) -> tuple[int, float]:
+    """Return what is the less, the sooner asking again may help."""
+    kind = next(place for place, leaf in enumerate(_HOPE) if isinstance(error, leaf))
+    return kind, math.inf if error.retry_after is None else error.retry_after
+
+
+def _told(failures: Sequence[tuple[str, _Error]]) -> str:
+    """Return who failed and how, without anything that a provider has said."""
+    told = [f"{name[:_LONGEST_NAME]}: {error.code}" for name, error in failures[:_MOST_TOLD]]
+    return ", ".join((*told, "…") if len(failures) > _MOST_TOLD else told)
 
 
 def _taken_apart(external_id: str) -> tuple[str, str]:

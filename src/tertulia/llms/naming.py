@@ -3,8 +3,9 @@
 Around the plug stand, from the inside: a limit on the wait for the first token of each attempt
 (:class:`~tertulia.llms.limited.Limited`, if there is one), new attempts
 (:class:`~tertulia.llms.retrying.Retrying`), a limit on all of them together (``Limited`` again), and
-what it has cost (:class:`~tertulia.llms.priced.Priced`), so that looking up a price never makes an
-answer too late. Around several such models stands a :class:`~tertulia.llms.fallback.Fallback`.
+what it has cost (:class:`~tertulia.llms.priced.Priced`). Looking up a price, which takes a moment once
+for every model, so never makes the answer of a single model too late. Around several such models stands
+a :class:`~tertulia.llms.fallback.Fallback`, whose time it counts to.
 """
 
 import re
@@ -34,19 +35,11 @@ _COMMA: Final = re.compile(r"\s*,\s*(?=[\w-]+:|local\s*(?:,|$))")
 """A comma between models; one in what a scripted model says is none."""
 
 
-def open_llm(name: str, *, options: LLMOptions = DEFAULT_OPTIONS) -> LLM:
-    """Return the model of this name, with retries, time limits and its price around it.
-
-    The limit on the whole call spans all attempts, that on the first token each of them. Raises
-    :class:`~tertulia.errors.UnknownModel`.
-    """
-    return relied_on(bare_llm(name, options=options), options=options, again_seconds=options.whole_seconds)
-
-
 def open_chain(plugs: Sequence[LLM], *, options: LLMOptions = DEFAULT_OPTIONS) -> LLM:
-    """Return a model that asks these, each standing in for the one before it.
+    """Return a model that asks these, each standing in for the one before it; it may be a single one.
 
-    Altogether they have the time that one has.
+    Around each stand retries, time limits and its price: the limit on the whole call spans all attempts,
+    that on the first token each of them. Altogether they have the time that one has.
     """
     *first, last = plugs
     seconds = min(IN_CHAIN_SECONDS, options.whole_seconds)

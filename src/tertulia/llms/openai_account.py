@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 from urllib.parse import urlsplit
 
-from tertulia.errors import ModelMalformed, ModelRefused, ModelTimeout
+from tertulia.errors import ModelError, ModelMalformed, ModelRefused, ModelTimeout
 from tertulia.llms.connection import Connection, Reply
 from tertulia.llms.options import LLMOptions
 from tertulia.llms.wire.sse import decode
@@ -15,6 +15,7 @@ URL_VARIABLE: Final = "OPENAI_BASE_URL"
 
 _MAX_LIST: Final = 8 * 1024 * 1024
 _LIST_SECONDS: Final = 30.0
+_UNAUTHORIZED: Final = 401
 
 
 def is_public(base_url: str) -> bool:
@@ -31,6 +32,14 @@ def check_key(base_url: str, api_key: str | None) -> None:
         )
 
 
+def with_advice(failure: ModelError, *, status: int, api_key: str | None) -> ModelError:
+    """Return the failure with where to look, if it is about the key that was sent, or was not."""
+    if status != _UNAUTHORIZED:
+        return failure
+    what = f"see to {KEY_VARIABLE}" if api_key else f"it wants a key: set {KEY_VARIABLE}"
+    return type(failure)(f"{failure}; {what}", retry_after=failure.retry_after)
+
+
 async def list_models(options: LLMOptions) -> list[str]:
     """Return the names of all models behind the base URL, sorted; raises what asking a model raises."""
     url, key = options.url(URL_VARIABLE, PUBLIC_URL), options.key(KEY_VARIABLE)
@@ -38,7 +47,10 @@ async def list_models(options: LLMOptions) -> list[str]:
     connection = Connection(url, api_key=key, connect_seconds=options.connect_seconds)
     try:
         async with asyncio.timeout(_LIST_SECONDS):
-            return await _names(await connection.get("/models"))
+            reply = await connection.get("/models")
+            if not reply.is_ok:
+                raise with_advice(await reply.failure(), status=reply.status, api_key=key)
+            return await _names(reply)
     except TimeoutError:
         raise ModelTimeout("the model's provider took too long to list its models") from None
     finally:
@@ -46,8 +58,6 @@ async def list_models(options: LLMOptions) -> list[str]:
 
 
 async def _names(reply: Reply) -> list[str]:
-    if not reply.is_ok:
-        raise await reply.failure()
     found = decode(await reply.read_all(most=_MAX_LIST))
     models = found.get("data") if isinstance(found, dict) else None
     if not isinstance(models, list):

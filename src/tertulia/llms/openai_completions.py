@@ -16,8 +16,8 @@ class OpenAICompletions(OpenAIPlug):
 
     A single message of a user is gone on with as it is. A conversation is written out as a
     transcript that ends where the assistant speaks, and the answer ends where somebody else would.
-    Tools and media are refused with :class:`~tertulia.errors.ModelRefused`, a response schema is
-    not passed on. The whole transcript is written anew for every call.
+    New media, and tools that it may call, are refused with :class:`~tertulia.errors.ModelRefused`; a
+    response schema is not passed on. The whole transcript is written anew for every call.
     """
 
     provider: ClassVar[str] = "openai-completions"

@@ -11,18 +11,25 @@ from tertulia.errors import AnswerGone, UnknownModel
 from tertulia.llms import openai_account
 from tertulia.llms.base import LLMEvent, Prompt
 from tertulia.llms.connection import Connection, Reply
-from tertulia.llms.openai_account import KEY_VARIABLE, PUBLIC_URL, URL_VARIABLE, check_key, is_public
-from tertulia.llms.options import LLMOptions, LLMPlug, ModelName
+from tertulia.llms.openai_account import (
+    KEY_VARIABLE,
+    PUBLIC_URL,
+    URL_VARIABLE,
+    check_key,
+    is_public,
+    with_advice,
+)
+from tertulia.llms.options import LLMOptions, LLMPlug, ModelName, SupportsTrying
 from tertulia.llms.wire.answer import Answer
 from tertulia.llms.wire.body import Dialect
-from tertulia.llms.wire.failures import failure_of
+from tertulia.llms.wire.failures import failure_of, is_about
 
 _MAYBE_DIALECT: Final = (400, 422)
-_OPENAI: Final = Dialect(limit_name="max_completion_tokens", keeps_answers=True)
+_OPENAI: Final = Dialect(limit_name="max_completion_tokens", is_openai=True)
 _OTHERS: Final = Dialect()
 
 
-class OpenAIPlug(LLMPlug):
+class OpenAIPlug(LLMPlug, SupportsTrying):
     """A model behind one path of a server that speaks as OpenAI's does.
 
     It is asked to stream where somebody reads along. Nothing is retried here. An answer that the
@@ -98,6 +105,10 @@ class OpenAIPlug(LLMPlug):
         yield answer.finished()
 
     @override
+    async def try_open(self) -> None:
+        check_key(self._url, self._key)
+
+    @override
     async def close(self) -> None:
         await self._connection.close()
 
@@ -109,16 +120,19 @@ class OpenAIPlug(LLMPlug):
     def _answer(self, prompt: Prompt) -> Answer:
         """Return an answer that nothing was heard of yet."""
 
-    async def _ask(self, prompt: Prompt) -> Reply:
+    async def _ask(self, prompt: Prompt, found: Dialect | None = None) -> Reply:
+        """Return what is answered; ``found`` is a dialect that a server may have shown to speak."""
         check_key(self._url, self._key)
         if prompt.follows:
             raise AnswerGone("this provider's earlier answers cannot be followed; show it everything")
-        dialect = self._dialect
+        dialect = found or self._dialect
         reply = await self._connection.post(self.path, self._body(prompt, dialect))
         if reply.is_ok:
+            # What it does not know counts for others only once asking without it has helped.
+            self._dialect = found or self._dialect
             return reply
         body = await reply.read_some()
-        if dialect.counts_usage and reply.status in _MAYBE_DIALECT and b"stream_options" in body:
-            self._dialect = replace(dialect, counts_usage=False)
-            return await self._ask(prompt)
-        raise failure_of(reply.status, body, reply.headers)
+        if dialect.counts_usage and reply.status in _MAYBE_DIALECT and is_about("stream_options", body):
+            return await self._ask(prompt, replace(dialect, counts_usage=False))
+        failure = failure_of(reply.status, body, reply.headers)
+        raise with_advice(failure, status=reply.status, api_key=self._key)

@@ -11,8 +11,8 @@ from tertulia.errors import ModelError, UnknownModel
 from tertulia.llms import openai_account
 from tertulia.llms.base import LLMEvent, Prompt
 from tertulia.llms.connection import Connection, Reply
-from tertulia.llms.openai_account import KEY_VARIABLE, PUBLIC_URL, URL_VARIABLE, check_key
-from tertulia.llms.options import LLMOptions, LLMPlug, ModelName
+from tertulia.llms.openai_account import KEY_VARIABLE, PUBLIC_URL, URL_VARIABLE, check_key, with_advice
+from tertulia.llms.options import LLMOptions, LLMPlug, ModelName, SupportsTrying
 from tertulia.llms.responses_following import Following, hear, path_of
 from tertulia.llms.retrying import Pause
 from tertulia.llms.wire.failures import failure_of
@@ -21,10 +21,11 @@ from tertulia.llms.wire.responses_body import Dialect, encode
 from tertulia.llms.wire.responses_failures import gone, is_about_reasoning, lacking
 from tertulia.llms.wire.responses_items import without_reasoning
 
+_LACKS_NOTHING: Final = Dialect()
 _ABANDON_SECONDS: Final = 5.0
 
 
-class OpenAIResponses(LLMPlug):
+class OpenAIResponses(LLMPlug, SupportsTrying):
     """A model behind ``{base_url}/responses``.
 
     History is sent as bytes that were encoded when a message was first shown, so that a turn costs
@@ -100,6 +101,10 @@ class OpenAIResponses(LLMPlug):
         yield answer.finished()
 
     @override
+    async def try_open(self) -> None:
+        check_key(self._base_url, self._key)
+
+    @override
     async def abandon(self, external_id: str) -> None:
         with suppress(ModelError, TimeoutError):
             async with asyncio.timeout(_ABANDON_SECONDS):
@@ -110,10 +115,12 @@ class OpenAIResponses(LLMPlug):
     async def close(self) -> None:
         await self._connection.close()
 
-    async def _ask(self, prompt: Prompt) -> tuple[Reply, ResponsesAnswer]:
-        dialect, settings = self._dialect, prompt.settings
+    async def _ask(self, prompt: Prompt, lacks: Dialect = _LACKS_NOTHING) -> tuple[Reply, ResponsesAnswer]:
+        dialect, settings = self._dialect.also(lacks), prompt.settings
         reply = await self._connection.post("/responses", encode(self._model, prompt, dialect))
         if reply.is_ok:
+            # What was lacking counts for others only once asking without it has helped.
+            self._dialect = self._dialect.also(lacks)
             is_kept, works_alone = dialect.keeps(settings), dialect.works_alone(settings)
             return reply, ResponsesAnswer(self._model, is_kept=is_kept, works_alone=works_alone)
         body = await reply.read_some()
@@ -121,8 +128,8 @@ class OpenAIResponses(LLMPlug):
             raise error
         unthought = without_reasoning(prompt) if is_about_reasoning(reply.status, body) else prompt
         if unthought is not prompt:
-            return await self._ask(unthought)
+            return await self._ask(unthought, lacks)
         if skill := lacking(reply.status, body, dialect.used(prompt)):
-            self._dialect = self._dialect.without(skill)
-            return await self._ask(prompt)
-        raise failure_of(reply.status, body, reply.headers)
+            return await self._ask(prompt, lacks.without(skill))
+        failure = failure_of(reply.status, body, reply.headers)
+        raise with_advice(failure, status=reply.status, api_key=self._key)

@@ -35,7 +35,7 @@ class Retrying(Around):
     ``timeout`` in the prompt's settings, if that is less. A model that says when to come back is taken
     at its word, or, if that lies beyond the budget, its error is raised at once. Something that is no
     answer is asked for once more, and no more often. What the provider has begun by itself is taken up
-    again rather than begun anew.
+    again rather than begun anew, unless it was taken up before and is no answer.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Retrying(Around):
         begun, budget = self._clock(), min(self._budget, prompt.settings.timeout or self._budget)
         attempt, spoken = 1, False
         while True:
+            taken_up = prompt.resumes
             try:
                 async with aclosing(self._inner.stream(prompt)) as events:
                     async for event in events:
@@ -69,10 +70,17 @@ class Retrying(Around):
                 wait = None if spoken else self._wait(error, attempt)
                 if wait is None or self._clock() - begun + wait > budget:
                     raise
+                if taken_up and prompt.resumes == taken_up and isinstance(error, ModelMalformed):
+                    prompt = await self._let_go(prompt, taken_up)
             else:
                 return
             attempt += 1
             await self._pause(wait)
+
+    async def _let_go(self, prompt: Prompt, taken_up: str) -> Prompt:
+        """Return the prompt as it is asked anew: what was taken up again would be no answer again."""
+        await self._inner.abandon(taken_up)
+        return replace(prompt, resumes=None)
 
     def _wait(self, error: ModelError, attempt: int) -> float | None:
         """Return the seconds to wait before asking again; ``None`` for not at all."""

@@ -31,7 +31,8 @@ class ScriptedLLM(LLMPlug):
     JSON), an exception to raise, or, to decide on everything, the
     :class:`~tertulia.llms.base.Finished` to end with: its reasoning is told before its text, what it
     costs is estimated if it does not say, and where background work is asked for, it is begun under
-    its ``external_id``. ``delay`` is how many seconds each piece of ``chunk`` characters takes; by
+    its ``external_id``. It says what its script says, so that it calls tools even where the prompt
+    forbids it. ``delay`` is how many seconds each piece of ``chunk`` characters takes; by
     default the answer comes at once and in one piece.
     """
 

@@ -36,7 +36,7 @@ class _View:
     """Of every message from the cut on, those too that are not shown."""
     shown: Transcript
     numbers: deque[int]
-    """The shown messages' own; what stands in for a missing result has that of the message before."""
+    """The shown messages' own; what stands in for a missing result has that of the call's."""
     pairing: Pairing
     weight: int
 
@@ -171,11 +171,11 @@ class LogHistory:
 def _append(view: _View, messages: Iterable[Message]) -> None:
     for message in messages:
         view.sized.append(_size(message))
-        before, view.head = view.head, message.number
+        view.head = message.number
         if message.flags & _HIDDEN:
             continue
         for due in view.pairing.due(message):
-            _show(view, due, number=before)
+            _show(view, due, number=view.pairing.called_at)
         shown = view.pairing.shown(message)
         if shown is not None:
             _show(view, shown, number=message.number)

@@ -2,12 +2,14 @@
 
 A turn that was cut short leaves calls in the log that nobody answered, and withdrawing a message can
 part the two. The log stays as it is; in what a model is shown, a call without a result is given one
-that says so, and a result without a call is left out.
+that says so, and a result without a call is left out. Long results are shortened, so that what a
+tool has given does not push out what was said.
 """
 
 from typing import Final
 
 from tertulia.llms.base import Shown
+from tertulia.memory.shortening import shortened
 from tertulia.messages import Message
 from tertulia.parts import Part, Reasoning, Text, ToolCall, ToolResult
 
@@ -17,9 +19,11 @@ NO_RESULT: Final = "No result: this use of the tool was cut off, and whether it 
 class Pairing:
     """Goes through a log in order, and says what is to be shown of it."""
 
-    __slots__ = ("_open",)
+    __slots__ = ("_open", "called_at")
 
     def __init__(self) -> None:
+        self.called_at = 0
+        """Number of the message with the newest calls."""
         self._open: dict[str, str] = {}
         """Names of the tools by the ids of calls that have no result yet."""
 
@@ -32,6 +36,7 @@ class Pairing:
         if message.role == "tool":
             return next((self._result(part) for part in message.content if self._answers(part)), None)
         self._open = {part.id: part.name for part in message.content if isinstance(part, ToolCall)}
+        self.called_at = message.number
         return shown_of(message)
 
     def lacking(self) -> tuple[Shown, ...]:
@@ -39,7 +44,7 @@ class Pairing:
         if not self._open:
             return ()
         return tuple(
-            _shown_result(ToolResult(call_id=call_id, name=name, text=NO_RESULT, is_error=True))
+            shown_result(ToolResult(call_id=call_id, name=name, text=NO_RESULT, is_error=True))
             for call_id, name in self._open.items()
         )
 
@@ -49,7 +54,7 @@ class Pairing:
     def _result(self, part: Part) -> Shown:
         assert isinstance(part, ToolResult)  # noqa: S101  # looked at before
         del self._open[part.call_id]
-        return _shown_result(part)
+        return shown_result(shortened(part))
 
 
 def shown_of(message: Message) -> Shown:
@@ -61,7 +66,8 @@ def shown_of(message: Message) -> Shown:
     return Shown(role=message.role, text=message.text, parts=parts if _is_more_than_text(parts) else ())
 
 
-def _shown_result(result: ToolResult) -> Shown:
+def shown_result(result: ToolResult) -> Shown:
+    """Return what a tool has given as a model is shown it."""
     return Shown(role="tool", text=result.text, parts=(result,))
 
 

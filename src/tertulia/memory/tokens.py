@@ -21,6 +21,7 @@ import string
 from collections.abc import Iterable
 from typing import Final
 
+from tertulia.memory.shortening import shortened
 from tertulia.parts import Media, Part, Text, ToolCall, ToolResult
 
 MESSAGE_TOKENS: Final = 4
@@ -38,14 +39,19 @@ _PROSE: Final = (string.ascii_letters + " ").encode() + bytes(range(0x80, 0x100)
 
 
 def tokens_of(content: Iterable[Part]) -> int:
-    """Return the estimated tokens of a message with this content; what was thought is not counted."""
+    """Return the estimated tokens of a message with this content, as later turns are shown it.
+
+    What was thought is not shown then, and of what a tool has given no more than its beginning.
+    """
     return MESSAGE_TOKENS + sum(_part_tokens(part) for part in content)
 
 
 def _part_tokens(part: Part) -> int:
     match part:
-        case Text() | ToolResult():
+        case Text():
             return estimate(part.text)
+        case ToolResult():
+            return estimate(shortened(part).text)
         case ToolCall():
             return estimate(part.name) + estimate(part.arguments) + MESSAGE_TOKENS
         case Media(kind="image"):

@@ -1,7 +1,8 @@
 """How request bodies are read: as JSON, straight from the bytes into a checked model."""
 
+import json
 from asyncio import timeout
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final, TypeVar, cast
 
 from fastapi import Request, Response
@@ -12,6 +13,7 @@ from starlette.exceptions import HTTPException
 from typing_extensions import override
 
 _JSON: Final = "application/json"
+_NOTHING: Final = object()
 _BODY_SECONDS: Final = 60.0
 """How long a request may take to send its body."""
 
@@ -58,10 +60,7 @@ async def read(request: Request, form: type[Form]) -> Form:
     try:
         return form.model_validate_json(body)
     except ValidationError as error:
-        found = error.errors(include_input=False, include_context=False, include_url=False)
-        raise RequestValidationError(
-            [raw | {"loc": ("body", *raw["loc"]), "msg": _told(raw["type"], raw["msg"])} for raw in found]
-        ) from None
+        raise RequestValidationError(_shown(error, body)) from None
 
 
 async def read_if_any(request: Request, form: type[Form]) -> Form:
@@ -83,6 +82,39 @@ _UNREADABLE: Final = {
     "recursion": "the JSON is nested too deeply",
 }
 """By a part of what the parser says, which is told as it is when nothing here fits."""
+
+
+def _shown(error: ValidationError, body: bytes) -> list[dict[str, Any]]:
+    """Return what is wrong with a body and where, as its sender knows it."""
+    found = error.errors(include_input=False, include_context=False, include_url=False)
+    sent = None if found[0]["type"] == "json_invalid" else json.loads(body)
+    return [
+        {
+            **raw,
+            "loc": ("body", *_place(raw["loc"], raw["type"], sent)),
+            "msg": _told(raw["type"], raw["msg"]),
+        }
+        for raw in found
+    ]
+
+
+def _place(loc: Sequence[str | int], kind: str, sent: object) -> Iterator[str | int]:
+    """Yield the steps to a place in a body, without the names that the model's own alternatives have."""
+    for at, part in enumerate(loc):
+        inner = _inside(sent, part)
+        if inner is not _NOTHING:
+            yield part
+            sent = inner
+        elif kind == "missing" and at == len(loc) - 1:
+            yield part
+
+
+def _inside(sent: object, part: str | int) -> object:
+    if isinstance(sent, dict):
+        return sent.get(part, _NOTHING)
+    if isinstance(sent, list) and isinstance(part, int) and part < len(sent):
+        return sent[part]
+    return _NOTHING
 
 
 def _told(kind: str, said: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from tertulia.app import App
-from tertulia.conversations import DEFAULT_TENANT, Conversation, Run, RunStatus
+from tertulia.conversations import DEFAULT_TENANT, Conversation
 from tertulia.errors import NotFound
 from tertulia.messages import Flag, Message, check_text
 from tertulia.server import named
@@ -15,12 +15,12 @@ from tertulia.server import run_forms as forms
 from tertulia.server.bodies import described, described_if_any, read, read_if_any
 from tertulia.server.edge import note
 from tertulia.server.errors import answers
+from tertulia.server.holding import holder_of
 from tertulia.server.lists import Page, as_response, listing, place_number
 from tertulia.server.options import ONCE, once_of
 from tertulia.server.run_rows import conversation_row, message_row, run_row
 
 _TAGS: Final[list[str | Enum]] = ["conversations"]
-_HOLDING: Final = frozenset({RunStatus.RUNNING, RunStatus.WAITING})
 
 Order = Annotated[Literal["asc", "desc"], Query(description="Oldest first, or newest first.")]
 
@@ -79,7 +79,7 @@ class Conversations:
         """Return a conversation, with the run that holds it and the messages that wait in line."""
         conversation = await self._found(request, conversation_id)
         pending = await self._app.store.conversations.pending(DEFAULT_TENANT, conversation.id)
-        holder = await self._holder(conversation)
+        holder = await holder_of(self._app.store, conversation)
         row = conversation_row(conversation) | {
             "run": None if holder is None else run_row(holder),
             "pending": [message_row(message) for message in pending],
@@ -125,9 +125,10 @@ class Conversations:
         return as_response(conversation_row(changed))
 
     async def close_conversation(self, request: Request, conversation_id: named.Name) -> Response:
-        """Have a conversation take no further message; what was accepted before is still answered.
+        """Have a conversation take no further message.
 
-        One that is closed already stays as it is, with its reason.
+        What waits in line fails as what comes later is refused, and can be asked again once it is
+        open. One that is closed already stays as it is, with its reason.
         """
         form = await read_if_any(request, forms.Close)
         return await self._set_closed(request, conversation_id, check_text(form.reason, what="reason"))
@@ -170,14 +171,3 @@ class Conversations:
         return await self._app.store.conversations.recent(
             DEFAULT_TENANT, conversation.id, upto=upto, limit=limit
         )
-
-    async def _holder(self, conversation: Conversation) -> Run | None:
-        """Return the run that holds a conversation: the newest that spoke, or one accepted after it."""
-        stored, runs = self._app.store.conversations, self._app.store.runs
-        newest = await stored.recent(DEFAULT_TENANT, conversation.id, upto=conversation.head, limit=1)
-        n = 0
-        if newest and (run_id := newest[0].run_id) is not None:
-            spoke = await runs.get(DEFAULT_TENANT, run_id)
-            n = spoke.n - 1 if spoke.conversation_id == conversation.id else 0
-        later = await runs.page(DEFAULT_TENANT, conversation.id, after=n, limit=named.PAGE)
-        return next((run for run in later if run.status in _HOLDING), None)

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from tertulia.conversations import Run
 from tertulia.errors import (
     BudgetExceeded,
     Conflict,
@@ -129,9 +130,12 @@ def respond(
     error: TertuliaError,
     *,
     key: str | None = None,
+    conversation: str | None = None,
     statuses: Mapping[type[TertuliaError], HTTPStatus] = STATUSES,
 ) -> Response:
     """Return the problem document of one of our errors, which says what to do next.
+
+    ``conversation`` is the id of the one that it is about, where that is known.
 
     When a run was accepted, its message is kept, and the document tells the run's id. Asking again
     is safe only with the request's Idempotency-Key then, so clients are told not to do it by
@@ -143,13 +147,14 @@ def respond(
     headers = _pausing(pause if key or not may_be_kept else None)
     if may_be_kept or isinstance(error, BudgetExceeded):
         headers |= _NOT_BY_ITSELF
-    return problem(status, _detail(error, key), kind=type(error), headers=headers, more=_run_of(error))
+    detail = _detail(error, key, conversation)
+    return problem(status, detail, kind=type(error), headers=headers, more=_run_of(error))
 
 
-def told(error: TertuliaError) -> dict[str, object]:
+def told(error: TertuliaError, *, conversation: str | None = None) -> dict[str, object]:
     """Return the problem document of an error that is told in the midst of something else."""
     status = _nearest(error, STATUSES) or HTTPStatus.INTERNAL_SERVER_ERROR
-    return _document(status, _detail(error, None), type(error), _run_of(error))
+    return _document(status, _detail(error, None, conversation), type(error), _run_of(error))
 
 
 def _document(
@@ -170,16 +175,38 @@ def _run_of(error: TertuliaError) -> dict[str, object]:
     return {} if error.run_id is None else {"run_id": error.run_id}
 
 
-def _detail(error: TertuliaError, key: str | None) -> str:
+def _detail(error: TertuliaError, key: str | None, conversation: str | None) -> str:
     if error.run_id is None:
-        return _sentences(str(error), _nearest(error, _NEXT))
-    return _sentences(str(error), _after_acceptance(error, error.run_id, key))
+        following = _nearest(error, _NEXT)
+    else:
+        following = _after_acceptance(error, error.run_id, key)
+    if following is not None and isinstance(error, ConversationClosed):
+        following = following.replace("{id}", conversation or "{id}")
+    return _sentences(str(error), following)
 
 
 def going_down(run_id: str, *, key: str | None) -> Response:
     """Return what is told to those who still wait for an answer when the server has to stop."""
     error = Stopping("The server is going down.", retry_after=_DOWN_SECONDS).in_run(run_id)
     return respond(error, key=key)
+
+
+def not_yet(run_id: str, *, behind: Run | None, key: str | None) -> Response:
+    """Return what is told to those whose run has not ended, and who should wait no longer.
+
+    It stands in line behind one that waits for somebody's decision, or else the server has to stop.
+    """
+    return going_down(run_id, key=key) if behind is None else _held_up(run_id, holder=behind)
+
+
+def _held_up(run_id: str, *, holder: Run) -> Response:
+    about = "" if holder.wait is None else f": {holder.wait.message.rstrip('.')}"
+    detail = (
+        f"The message is kept, and waits behind run {holder.id}, which waits for a decision{about}. "
+        f"POST /v1/runs/{holder.id}/decide lets it go on, and then this one is answered."
+    )
+    more = {"run_id": run_id, "waiting_run_id": holder.id}
+    return problem(HTTPStatus.CONFLICT, detail, kind=NeedsAttention, headers=_NOT_BY_ITSELF, more=more)
 
 
 def _after_acceptance(error: TertuliaError, run_id: str, key: str | None) -> str:
@@ -269,6 +296,10 @@ PROBLEM_SCHEMA: Final = {
         "detail": {"type": "string", "description": "Says what is wrong this time."},
         "code": {"type": "string", "description": "The kind of problem as one word."},
         "run_id": {"type": "string", "description": "The run that was accepted, if one was."},
+        "waiting_run_id": {
+            "type": "string",
+            "description": "The run before that one, if it waits for somebody's decision.",
+        },
         "error_id": {"type": "string", "description": "Finds an unexpected error in the server's log."},
         "errors": {
             "type": "array",

@@ -18,13 +18,17 @@ from tertulia.server.lists import as_json
 from tertulia.server.run_rows import error_of, message_row, usage_row, wait_row
 
 
-def told_as(numbered: Numbered) -> bytes:
-    """Return an event as it goes over the wire, under the number by which a stream is resumed."""
+def told_as(numbered: Numbered, **more: object) -> bytes:
+    """Return an event as it goes over the wire, under the number by which a stream is resumed.
+
+    ``more`` is what is to be found out beside what it says itself.
+    """
     event = numbered.event
+    row = event_row(event) | more
     try:
-        told = as_json(event_row(event))
+        told = as_json(row)
     except TypeError:  # half a surrogate pair, which a model has sent in two pieces
-        told = as_json(_whole(event_row(event)))
+        told = as_json(_whole(row))
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (numbered.seq, _KINDS[type(event)], told)
 
 
@@ -68,9 +72,8 @@ def _finished(event: RunFinished) -> dict[str, object]:
         "id": event.run_id,
         "conversation_id": event.conversation_id,
         "status": event.status,
-        "error": error_of(event.failure, run_id=event.run_id),
+        "error": error_of(event.failure, run_id=event.run_id, conversation=event.conversation_id),
         "usage": usage_row(event.usage),
-        "closed": event.closed,
         "messages": [message_row(message) for message in event.messages],
     }
 

@@ -76,9 +76,9 @@ def with_pending(exchanges: Sequence[Exchange], pending: Iterable[Message]) -> l
 
 
 def spoken(messages: Iterable[Message]) -> str:
-    """Return what an agent said in these messages: the last of each turn that says anything.
+    """Return what an agent said in these messages: the last of each turn.
 
-    What comes before that within a turn was said on the way, between one use of a tool and the next.
+    What was said beside a wish to use tools was said on the way, and is no answer.
     """
     turns: dict[tuple[str | None, int], str] = {}
     for message in messages:
@@ -95,7 +95,7 @@ def _with(exchange: Exchange, message: Message) -> Exchange:
 
 
 def _is_said(message: Message) -> bool:
-    """Whether a message is an agent's, and more than the use of tools."""
+    """Whether a message is an agent's, and not on the way to the use of tools."""
     if message.role != "assistant":
         return False
-    return bool(message.text) or not any(isinstance(part, ToolCall) for part in message.content)
+    return not any(isinstance(part, ToolCall) for part in message.content)

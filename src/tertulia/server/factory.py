@@ -11,6 +11,7 @@ from typing_extensions import override
 from tertulia import __version__
 from tertulia.app import App
 from tertulia.server import errors
+from tertulia.server.agents import Agents
 from tertulia.server.conversations import Conversations
 from tertulia.server.edge import Edge
 from tertulia.server.forgiving import Forgiving
@@ -64,6 +65,7 @@ def create_app(app: App, *, watch: Watch = _unwatched) -> FastAPI:
     Tutorial(app).mount(api.router)
     Runs(app).mount(api.router)
     Conversations(app).mount(api.router)
+    Agents(app).mount(api.router)
     Jobs(app).mount(api.router)
     Ops(app).mount(api.router)
     # The last one added stands outermost.

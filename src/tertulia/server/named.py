@@ -20,6 +20,7 @@ After: TypeAlias = Annotated[
 ]
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Rows at most.")]
 Name: TypeAlias = Annotated[str, Path(max_length=MAX_NAME, description="The id; your own will do as well.")]
+AgentName: TypeAlias = Annotated[str, Path(max_length=MAX_NAME, description="The id, or the name.")]
 Ident: TypeAlias = Annotated[str, Path(max_length=MAX_NAME)]
 Number: TypeAlias = Annotated[int, Path(ge=1, le=MAX_NUMBER)]
 
@@ -29,6 +30,11 @@ async def agent_id(store: Store, named: str) -> str:
     if is_id(named, prefix=AGENT):
         return named
     return (await store.agents.get(DEFAULT_TENANT, check_text(named, what="agent_id"))).id
+
+
+async def closed_one(store: Store, named: str | None) -> str | None:
+    """Return the id of a conversation that has just refused a message, if the message named it."""
+    return None if named is None else await conversation_id(store, named)
 
 
 async def conversation_id(store: Store, named: str) -> str:

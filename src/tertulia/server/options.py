@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, TypeAlias, get_args
 from pydantic import Field, WithJsonSchema
 from starlette.datastructures import Headers
 
-from tertulia.agent_settings import ModelSettings
+from tertulia.agent_settings import ModelSettings, RunLimits
 from tertulia.conversations import Multitask, Once
 from tertulia.errors import InvalidInput
 from tertulia.runtime import MAX_KEY, RunOptions, check_key
@@ -19,6 +19,8 @@ _MAX_DIGITS: Final = 18
 _STRATEGIES: Final[Mapping[str, Multitask]] = {name: name for name in get_args(Multitask)}
 Settings: TypeAlias = Annotated[dict[str, object], WithJsonSchema(ModelSettings.json_schema())]
 """A model's settings; :meth:`ModelSettings.parse` checks them."""
+Limits: TypeAlias = Annotated[dict[str, object], WithJsonSchema(RunLimits.json_schema())]
+"""What a run may use up; :meth:`RunLimits.parse` checks it."""
 
 
 class Options(Body):
@@ -38,6 +40,10 @@ class Options(Body):
     )
     settings: Settings | None = Field(
         default=None, description="Settings of the model, laid over those of the agent for this answer."
+    )
+    limits: Limits | None = Field(
+        default=None,
+        description="What this answer may use up, beside the agent's own limits: the tighter count.",
     )
 
 
@@ -76,6 +82,7 @@ def options_of(body: Options, headers: Headers) -> RunOptions:
     """Return the options of a request; where body and header differ, the body counts."""
     return RunOptions(
         settings=ModelSettings.parse(body.settings),
+        limits=RunLimits.parse(body.limits),
         multitask=body.multitask_strategy or _strategy(headers.get("x-multitask-strategy")),
         expected_head=body.expected_head if body.expected_head is not None else _head(headers),
         idempotency_key=headers.get("idempotency-key"),

@@ -1,5 +1,6 @@
 """What the routes of runs, conversations and jobs take and give, field by field."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -9,20 +10,40 @@ from pydantic import AfterValidator, BaseModel, Field
 from tertulia.conversations import JobStatus, RunStatus
 from tertulia.server.bodies import Body, shown_as
 from tertulia.server.options import Options
-from tertulia.server.tutorial_forms import Ident
+from tertulia.server.tutorial_forms import Closed, Ident
 
 MAX_NUMBER = 2**53
 """Of a message; what JSON's readers everywhere read exactly."""
+MAX_PATH = 500
+MAX_VALUE = 65_536
+"""Bytes, as JSON, of what goes with a decision."""
 
 Row = TypeVar("Row")
 
 
 def _keepable(value: object) -> object:
     try:
-        orjson.dumps(value)
+        kept = orjson.dumps(value)
     except TypeError:
         raise ValueError("it holds a number of more than 64 bits") from None
+    if len(kept) > MAX_VALUE:
+        raise ValueError(f"as JSON it has more than {MAX_VALUE} bytes")
+    if any("\x00" in text for text in _texts(value)):
+        raise ValueError("it holds a NUL character; remove it")
     return value
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield every text in a JSON value, names of fields too."""
+    left = [value]
+    while left:
+        match left.pop():
+            case str() as text:
+                yield text
+            case dict() as fields:
+                left += [*fields, *fields.values()]
+            case list() as values:
+                left += values
 
 
 Word = Annotated[str, Field(min_length=1, max_length=64)]
@@ -80,11 +101,17 @@ class Cancel(Body):
 class Decide(Body):
     """How a waiting run goes on."""
 
-    model_config = shown_as({"verdict": "retry"})
+    model_config = shown_as({"verdict": "approve", "path": "turn/1/tool/1/1/approval"})
 
     verdict: Word = Field(description="One of the `verdicts` of what the run waits for.")
+    path: Annotated[str, Field(min_length=1, max_length=MAX_PATH)] | None = Field(
+        default=None,
+        description="The `path` of what the run waits for: if that is something else by now, nothing is "
+        "decided. An `Idempotency-Key` needs it.",
+    )
     value: Annotated[Any, AfterValidator(_keepable)] = Field(
-        default=None, description="What goes with the verdict, such as a step's outcome."
+        default=None,
+        description=f"What goes with the verdict, such as a step's outcome; at most {MAX_VALUE} bytes.",
     )
 
 
@@ -186,6 +213,7 @@ class Run(BaseModel):
     performer: str
     agent_version: int | None
     settings: dict[str, Any]
+    limits: dict[str, Any]
     metadata: dict[str, str]
     attempt: int
     usage: Usage
@@ -198,6 +226,7 @@ class SpokenRun(Run):
     """A run with what was said in it."""
 
     messages: list[Message]
+    closed: Closed | None = Field(description="Set when the conversation has come to its end with it.")
 
 
 class Step(BaseModel):

@@ -8,6 +8,7 @@ import orjson
 
 from tertulia.conversations import Conversation, Run, Step, StoredJob, Wait
 from tertulia.engine import VERDICTS
+from tertulia.engine.journal import MODEL
 from tertulia.errors import Failure, TertuliaError
 from tertulia.messages import Flag, Message, to_datetime
 from tertulia.parts import Part, Reasoning, encode_part
@@ -28,11 +29,12 @@ def run_row(run: Run, said: Iterable[Message] | None = None) -> dict[str, object
         "status": run.status,
         "stop": run.stop.name.lower() if run.stop else None,
         "wait": None if run.wait is None else wait_row(run.wait),
-        "error": error_of(run.failure, run_id=run.id),
+        "error": error_of(run.failure, run_id=run.id, conversation=run.conversation_id),
         "input": {"message_id": run.input_message_id, "number": run.input_number or None},
         "performer": run.performer,
         "agent_version": run.agent_version,
         "settings": run.options.get("settings", {}),
+        "limits": run.options.get("limits", {}),
         "metadata": run.options.get("metadata", {}),
         "attempt": run.attempt,
         "usage": usage_row(run.usage),
@@ -43,9 +45,11 @@ def run_row(run: Run, said: Iterable[Message] | None = None) -> dict[str, object
     return row if said is None else row | {"messages": [message_row(message) for message in said]}
 
 
-def error_of(failure: Failure | None, *, run_id: str) -> dict[str, object] | None:
+def error_of(failure: Failure | None, *, run_id: str, conversation: str) -> dict[str, object] | None:
     """Return the problem document of what ended a run."""
-    return None if failure is None else told(TertuliaError.of(failure, run_id=run_id))
+    if failure is None:
+        return None
+    return told(TertuliaError.of(failure, run_id=run_id), conversation=conversation)
 
 
 def usage_row(usage: Usage) -> dict[str, object]:
@@ -98,12 +102,15 @@ def message_row(message: Message) -> dict[str, object]:
 
 
 def step_row(step: Step) -> dict[str, object]:
-    """Return a step as it is journaled; outputs are let go of when a run ends."""
+    """Return a step as it is journaled; outputs are let go of when a run ends.
+
+    What only its provider reads of a model's answer is left out.
+    """
     return {
         "object": "step",
         "path": step.path,
         "kind": step.kind,
-        "output": orjson.loads(step.output) if step.output else None,
+        "output": _output(step),
         "external_id": step.external_id,
         "usage": usage_row(step.usage),
         "started_at": to_datetime(step.started_at),
@@ -146,8 +153,23 @@ def job_row(stored: StoredJob) -> dict[str, object]:
     }
 
 
-def _part(part: Part) -> dict[str, object]:
-    return {name: value for name, value in encode_part(part).items() if name != "opaque"}
+def _output(step: Step) -> object:
+    kept = orjson.loads(step.output) if step.output else None
+    if step.kind != MODEL or not isinstance(kept, dict):
+        return kept
+    return {
+        name: [*map(_readable, value)] if isinstance(value, list) else value for name, value in kept.items()
+    }
+
+
+def _readable(part: object) -> object:
+    if not isinstance(part, dict):
+        return part
+    return {name: value for name, value in part.items() if name != "opaque"}
+
+
+def _part(part: Part) -> object:
+    return _readable(encode_part(part))
 
 
 def _time(microseconds: int | None) -> datetime | None:

@@ -10,16 +10,19 @@ from fastapi import APIRouter, Query, Request, Response
 
 from tertulia.app import App
 from tertulia.conversations import DEFAULT_TENANT, Branch, NewConversation, Run
-from tertulia.engine import Ticket
-from tertulia.errors import InvalidInput, NotFound, TertuliaError
+from tertulia.engine import Decision, Ticket
+from tertulia.errors import ConversationClosed, InvalidInput, NotFound, TertuliaError
+from tertulia.events import RunFinished
 from tertulia.ids import CONVERSATION, RUN, new_id
 from tertulia.messages import Message, check_text
-from tertulia.runtime import RunOptions
+from tertulia.runtime import RunOptions, check_key
 from tertulia.server import named, waiting
 from tertulia.server import run_forms as forms
 from tertulia.server.bodies import Direct, described, described_if_any, read, read_if_any
+from tertulia.server.closing import closed_by_end, closed_row, closed_since
+from tertulia.server.deciding import decided_before
 from tertulia.server.edge import note
-from tertulia.server.errors import answers, going_down, respond
+from tertulia.server.errors import answers, not_yet, respond
 from tertulia.server.lists import JSON, Page, as_json, as_response, listing, place
 from tertulia.server.options import ONCE, PARAMETERS, in_header, once_of, options_of, whole_number
 from tertulia.server.run_rows import run_row, step_row
@@ -78,7 +81,7 @@ class Runs:
             f"{one}/decide",
             self.decide_run,
             responses=answers(forms.Run, 404, 408, 409, 413, 415, 422, 503),
-            openapi_extra=described(forms.Decide),
+            openapi_extra=described(forms.Decide) | ONCE,
         )
         post(
             f"{one}/retry",
@@ -99,14 +102,19 @@ class Runs:
         asked, is_followed = options_of(form, request.headers), form.stream or form.background
         options = replace(asked, metadata=form.metadata, deltas=is_followed)
         addressed = await self._addressed(form, options)
-        ticket = await self._app.runtime.submit(form.message, conversation=addressed, options=options)
+        try:
+            ticket = await self._app.runtime.submit(form.message, conversation=addressed, options=options)
+        except ConversationClosed as error:
+            closed_one = await named.closed_one(self._app.store, form.conversation_id)
+            return respond(error, conversation=closed_one)
         return await self._answer(request, ticket, form, key=options.idempotency_key)
 
     async def get_run(self, request: Request, run_id: named.Ident) -> Response:
         """Return a run, with what was said in it so far."""
         run = await self._app.store.runs.get(DEFAULT_TENANT, run_id)
         note(request.scope, run=run.id, conversation=run.conversation_id)
-        return as_response(run_row(run, await self._said(run)))
+        closed = await closed_since(self._app.store, run)
+        return as_response(run_row(run, await self._said(run)) | {"closed": closed})
 
     async def get_run_steps(self, run_id: named.Ident) -> Response:
         """List what a run has journaled, in order."""
@@ -147,7 +155,7 @@ class Runs:
             return Response(status_code=HTTPStatus.NO_CONTENT)  # tells browsers not to come back
         events = await runtime.follow(run_id, tenant=DEFAULT_TENANT, after=after)
         note(request.scope, run=run_id)
-        return EventStream(run_id, events, after=after)
+        return EventStream(run_id, events, after=after, closing=self._closing)
 
     async def cancel_run(self, request: Request, run_id: named.Ident) -> Response:
         """Have a run stop; may be asked any number of times, and changes nothing once it has ended."""
@@ -159,18 +167,26 @@ class Runs:
     async def decide_run(self, request: Request, run_id: named.Ident) -> Response:
         """Decide about a run that waits, which then goes on."""
         form = await read(request, forms.Decide)
-        ticket = await self._app.runtime.decide(
-            run_id, verdict=form.verdict, value=form.value, tenant=DEFAULT_TENANT
-        )
-        note(request.scope, run=run_id, conversation=ticket.conversation.id)
-        return as_response(run_row(ticket.run))
+        decision = Decision(verdict=form.verdict, value=form.value, path=form.path)
+        run = await self._decided_before(request, run_id, decision)
+        if run is None:
+            ticket = await self._app.runtime.decide(
+                run_id, verdict=form.verdict, value=form.value, path=form.path, tenant=DEFAULT_TENANT
+            )
+            run = ticket.run
+        note(request.scope, run=run.id, conversation=run.conversation_id)
+        return as_response(run_row(run))
 
     async def retry_run(self, request: Request, run_id: named.Ident) -> Response:
         """Ask again about the message of a failed run, in a new run in its place."""
         form = await read_if_any(request, forms.Again)
         # How the answer comes makes no other request.
         once = once_of(request.headers, forms.Again())
-        ticket = await self._app.runtime.retry(run_id, tenant=DEFAULT_TENANT, once=once)
+        try:
+            ticket = await self._app.runtime.retry(run_id, tenant=DEFAULT_TENANT, once=once)
+        except ConversationClosed as error:
+            failed = await self._app.store.runs.get(DEFAULT_TENANT, run_id)
+            return respond(error, conversation=failed.conversation_id)
         return await self._answer(request, ticket, form, key=None)
 
     async def _answer(
@@ -180,17 +196,31 @@ class Runs:
         headers = {"location": f"/v1/runs/{run.id}"}
         note(request.scope, run=run.id, conversation=ticket.conversation.id)
         if mode.stream:
-            return EventStream(run.id, ticket.events(), headers=headers)
+            return EventStream(run.id, ticket.events(), closing=self._closing, headers=headers)
         if mode.background:
             return Response(as_json(run_row(run)), HTTPStatus.ACCEPTED, headers, JSON)
         try:
-            finished = await waiting.finished(ticket)
-            if finished is None:
-                return going_down(run.id, key=key)
+            end = await waiting.finished(ticket, self._app.store)
+            if not isinstance(end, RunFinished):
+                return not_yet(run.id, behind=end, key=key)
             ended = await self._app.store.runs.get(DEFAULT_TENANT, run.id)
+            closed = await closed_row(self._app.store, ended, end.closed)
         except TertuliaError as error:
-            return respond(error.in_run(run.id), key=key)
-        return as_response(run_row(ended, finished.messages))
+            return respond(error.in_run(run.id), key=key, conversation=run.conversation_id)
+        return as_response(run_row(ended, end.messages) | {"closed": closed})
+
+    async def _closing(self, end: RunFinished) -> dict[str, object] | None:
+        return await closed_by_end(self._app.store, end)
+
+    async def _decided_before(self, request: Request, run_id: str, decision: Decision) -> Run | None:
+        """Return the run, if this is a request that has come before and can be known again."""
+        key = request.headers.get("idempotency-key")
+        if key is None:
+            return None
+        check_key(key)
+        if decision.path is None:
+            raise InvalidInput("with an Idempotency-Key, say by its path what the decision is about")
+        return await decided_before(self._app.store.runs, run_id, decision)
 
     async def _addressed(self, form: forms.NewRun, options: RunOptions) -> str | NewConversation | Branch:
         if form.conversation_id is not None and form.agent_id is None:

@@ -1,10 +1,10 @@
 """A run's events as a ``text/event-stream`` that a client can leave, and resume anywhere."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
@@ -12,7 +12,7 @@ from starlette.types import Message, Send
 from typing_extensions import override
 
 from tertulia.errors import Stopping, TertuliaError
-from tertulia.events import Numbered
+from tertulia.events import Numbered, RunFinished
 from tertulia.server.errors import told
 from tertulia.server.event_rows import block, told_as
 
@@ -21,6 +21,9 @@ _HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 _OPENING: Final = b"retry: 1000\n\n"
 """Sent at once, so that nothing between us and the client waits for a first byte."""
 _BEAT: Final = b":\n\n"
+
+Closing: TypeAlias = Callable[[RunFinished], Awaitable[dict[str, object] | None]]
+"""Says how it is told that a conversation has come to its end with a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +52,12 @@ class EventStream(StreamingResponse):
         run_id: str,
         events: AsyncGenerator[Numbered, None],
         *,
+        closing: Closing,
         after: int = -1,
         cadence: Cadence = _CADENCE,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        blocks = _blocks(run_id, events, after=after)
+        blocks = _blocks(run_id, events, after=after, closing=closing)
         super().__init__(blocks, headers={**_HEADERS, **(headers or {})}, media_type=MEDIA_TYPE)
         self._blocks, self._cadence = blocks, cadence
 
@@ -114,13 +118,16 @@ class _Out:
 
 
 async def _blocks(
-    run_id: str, events: AsyncGenerator[Numbered, None], *, after: int
+    run_id: str, events: AsyncGenerator[Numbered, None], *, after: int, closing: Closing
 ) -> AsyncGenerator[bytes, None]:
     last = after
     try:
         async for numbered in events:
+            if isinstance(numbered.event, RunFinished):
+                yield told_as(numbered, closed=await closing(numbered.event))
+            else:
+                yield told_as(numbered)
             last = numbered.seq
-            yield told_as(numbered)
     except Stopping:
         yield block("stream.resume", _resumption(run_id, last))
     except TertuliaError as error:

@@ -2,28 +2,28 @@
 
 from enum import Enum
 from functools import partial
-from typing import Annotated, Final, cast
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from tertulia.agent_settings import ModelSettings, RunLimits
 from tertulia.app import App
 from tertulia.conversations import DEFAULT_TENANT, NewConversation
-from tertulia.definitions import AgentDefinition, decode_tool
-from tertulia.engine import Ticket
-from tertulia.errors import InvalidInput, SessionMismatch, TertuliaError
+from tertulia.definitions import AgentDefinition
+from tertulia.errors import ConversationClosed, InvalidInput, SessionMismatch, TertuliaError
+from tertulia.events import RunFinished
 from tertulia.ids import AGENT, CONVERSATION, is_id, new_id
 from tertulia.messages import check_text
 from tertulia.runtime import check_alias
 from tertulia.server import exchanges, named, waiting
 from tertulia.server import tutorial_forms as forms
 from tertulia.server.bodies import Direct, described, read
+from tertulia.server.closing import closed_row
+from tertulia.server.defining import fields_of
 from tertulia.server.edge import note
-from tertulia.server.errors import TUTORIAL_STATUSES, answers, going_down, respond
+from tertulia.server.errors import TUTORIAL_STATUSES, answers, not_yet, respond
 from tertulia.server.lists import MAX_LIMIT, Page, answer, as_response, place, place_number
 from tertulia.server.options import ONCE, PARAMETERS, once_of, options_of
-from tertulia.server.tutorial_rows import agent_row, closed_row, conversation_row, exchange_row
-from tertulia.shapes import shape_text
+from tertulia.server.tutorial_rows import agent_row, conversation_row, exchange_row
 
 _TAGS: Final[list[str | Enum]] = ["agents"]
 _SHOWN_CONVERSATIONS: Final = 100
@@ -89,22 +89,9 @@ class Tutorial:
     async def create_agent(self, request: Request) -> Response:
         """Create an agent."""
         form = await read(request, forms.CreateAgent)
-        model = tuple(form.model) if isinstance(form.model, list) else form.model
-        self._app.check_model(model)
-        tools = tuple(decode_tool(choice) for choice in form.tools)
-        self._app.check_tools(tools)
-        agent_id = new_id(AGENT)
-        definition = AgentDefinition(
-            name=check_text(form.name, what="name") or f"agent-{agent_id[-12:]}",
-            context=check_text(form.context, what="context"),
-            first_message=check_text(form.first_message, what="first_message"),
-            response_shape=check_text(shape_text(form.response_shape), what="response_shape"),
-            instructions=check_text(form.instructions, what="instructions"),
-            model=model,
-            settings=ModelSettings.parse(form.settings),
-            tools=tools,
-            limits=RunLimits.parse(form.limits),
-        )
+        agent_id, fields = new_id(AGENT), fields_of(form, self._app)
+        name = fields.get("name") or f"agent-{agent_id[-12:]}"
+        definition = AgentDefinition(**fields | {"name": name})
         once = once_of(request.headers, form)
         agent = await self._app.store.agents.create(DEFAULT_TENANT, agent_id, definition.checked(), once=once)
         return as_response(agent_row(agent, []))
@@ -184,22 +171,23 @@ class Tutorial:
         """
         form = await read(request, forms.Chat)
         options = options_of(form, request.headers)
-        ticket = await self._app.runtime.submit(
-            form.message, conversation=await self._addressed(form), options=options
-        )
-        run_id, conversation = ticket.run.id, ticket.conversation
-        note(request.scope, run=run_id, conversation=conversation.id)
+        addressed = await self._addressed(form)
         try:
-            finished = await waiting.finished(ticket)
+            ticket = await self._app.runtime.submit(form.message, conversation=addressed, options=options)
+        except ConversationClosed as error:
+            closed_one = await named.closed_one(self._app.store, form.conversation_id)
+            return respond(error, conversation=closed_one)
+        note(request.scope, run=ticket.run.id, conversation=ticket.conversation.id)
+        key, shown_id = options.idempotency_key, form.conversation_id or ticket.conversation.shown_id
+        try:
+            end = await waiting.finished(ticket, self._app.store)
+            if not isinstance(end, RunFinished):
+                return not_yet(ticket.run.id, behind=end, key=key)
+            closed = await closed_row(self._app.store, ticket.run, end.closed)
         except TertuliaError as error:
-            return respond(error.in_run(run_id), key=options.idempotency_key, statuses=TUTORIAL_STATUSES)
-        if finished is None:
-            return going_down(run_id, key=options.idempotency_key)
-        row: dict[str, object] = {
-            "conversation_id": form.conversation_id or conversation.shown_id,
-            "response": exchanges.spoken(finished.messages),
-            "closed": None if finished.closed is None else await self._closed(ticket, finished.closed),
-        }
+            error, conversation = error.in_run(ticket.run.id), ticket.conversation.id
+            return respond(error, key=key, conversation=conversation, statuses=TUTORIAL_STATUSES)
+        row = {"conversation_id": shown_id, "response": exchanges.spoken(end.messages), "closed": closed}
         return as_response(row)
 
     async def summarize_conversation(self, request: Request) -> Response:
@@ -214,15 +202,6 @@ class Tutorial:
         except TertuliaError as error:
             return respond(error, statuses=TUTORIAL_STATUSES)
         return as_response(summary | {"conversation_id": form.conversation_id})
-
-    async def _closed(self, ticket: Ticket, reason: str) -> dict[str, object]:
-        """Return how it is told that a conversation has come to its end with a run."""
-        run = ticket.run
-        agent = await self._app.store.agents.get(
-            DEFAULT_TENANT, ticket.conversation.agent_id, version=run.agent_version
-        )
-        chosen = ModelSettings.of_kept(cast("dict[str, object]", run.options.get("settings", {})))
-        return closed_row(reason, agent.definition.settings.under(chosen).farewell)
 
     async def _addressed(self, form: forms.Chat) -> str | NewConversation:
         if form.conversation_id is not None and form.agent_id is None:

@@ -6,10 +6,9 @@ from typing import Annotated, Any, Final, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from tertulia import definitions
-from tertulia.agent_settings import RunLimits
 from tertulia.runtime import MAX_NAME
 from tertulia.server.bodies import Body, shown_as
-from tertulia.server.options import Options, Settings
+from tertulia.server.options import Limits, Options, Settings
 
 
 def _printable(text: str) -> str:
@@ -19,19 +18,26 @@ def _printable(text: str) -> str:
 
 
 Ident = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
-ModelName = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
-_MAX_MODELS: Final = 8
+MAX_MODEL: Final = 200
+MAX_MODELS: Final = 8
+ModelName = Annotated[str, Field(max_length=MAX_MODEL), AfterValidator(_printable)]
+Chain = Annotated[str, Field(max_length=MAX_MODELS * (MAX_MODEL + 2)), AfterValidator(_printable)]
+"""One model, or several with commas between them; :func:`tertulia.server.defining.model_of` checks it."""
+Models = Annotated[list[ModelName], Field(min_length=1, max_length=MAX_MODELS)]
+Model: TypeAlias = Chain | Models | None
 _MAX_TOOLS: Final = 128
-Models = Annotated[list[ModelName], Field(min_length=1, max_length=_MAX_MODELS)]
-Limits: TypeAlias = Annotated[dict[str, object], WithJsonSchema(RunLimits.json_schema())]
-"""What a run may use up; :meth:`RunLimits.parse` checks it."""
+_NAMES_OF_TOOLS: Final[dict[str, Any]] = {
+    "type": "array",
+    "maxItems": definitions.MAX_ALLOWED,
+    "items": {"type": "string", "minLength": 1, "maxLength": definitions.MAX_TOOL_NAME},
+}
 _SERVER_OF_TOOLS: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
         "type": {"const": "mcp"},
         "server_label": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,32}$"},
-        "server_url": {"type": "string"},
-        "allowed_tools": {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]},
+        "server_url": {"type": "string", "maxLength": definitions.MAX_URL},
+        "allowed_tools": {"anyOf": [_NAMES_OF_TOOLS, {"type": "null"}]},
         "require_approval": {"enum": ["always", "never"], "default": "always"},
     },
     "required": ["type", "server_label", "server_url"],
@@ -65,10 +71,10 @@ class CreateAgent(Body):
     name: str = Field(
         default="", max_length=definitions.MAX_NAME, description="Unique; one is made up if it is empty."
     )
-    model: ModelName | Models | None = Field(
+    model: Model = Field(
         default=None,
-        description="`provider:model`, or several, each of which stands in for the one before it; "
-        "default: the server's.",
+        description="`provider:model`, or several (a list, or with commas between them), each of which "
+        "stands in for the one before it; default: the server's.",
     )
     settings: Settings | None = Field(default=None, description="How the model is asked.")
     tools: Tools = Field(
@@ -125,10 +131,9 @@ class Conversation(BaseModel):
     timestamp: datetime
 
 
-class Agent(BaseModel):
-    """An agent with its conversations: the 100 newest, oldest first."""
+class Described(BaseModel):
+    """What an agent's author chose."""
 
-    id: str
     name: str
     context: str
     first_message: str
@@ -138,6 +143,12 @@ class Agent(BaseModel):
     settings: Settings
     tools: list[str | ServerOfTools]
     limits: Limits
+
+
+class Agent(Described):
+    """An agent with its conversations: the 100 newest, oldest first."""
+
+    id: str
     timestamp: datetime
     conversations: list[Conversation]
 

@@ -3,34 +3,20 @@
 from collections.abc import Iterable
 
 from tertulia.conversations import Conversation
-from tertulia.definitions import Agent, encode_tool
+from tertulia.definitions import Agent
 from tertulia.messages import to_datetime
+from tertulia.server.agent_rows import definition_row
 from tertulia.server.exchanges import Exchange
 
 
 def agent_row(agent: Agent, conversations: Iterable[Conversation]) -> dict[str, object]:
-    """Return an agent as the tutorial shows it; its response shape is always a text."""
-    definition = agent.definition
+    """Return an agent as the tutorial shows it."""
     return {
         "id": agent.id,
-        "name": definition.name,
-        "context": definition.context,
-        "first_message": definition.first_message,
-        "response_shape": definition.response_shape,
-        "instructions": definition.instructions,
-        "model": definition.model,
-        "settings": definition.settings.given(),
-        "tools": [encode_tool(choice) for choice in definition.tools],
-        "limits": definition.limits.given(),
+        **definition_row(agent.definition),
         "timestamp": to_datetime(agent.created_at),
         "conversations": [conversation_row(conversation) for conversation in conversations],
     }
-
-
-def closed_row(reason: str, farewell: str | None) -> dict[str, object]:
-    """Return why a conversation has come to its end, with what its user is to be shown."""
-    plain = f"This conversation has come to its end: {reason.rstrip('.')}."
-    return {"reason": reason, "notice": farewell or plain}
 
 
 def conversation_row(conversation: Conversation) -> dict[str, object]:

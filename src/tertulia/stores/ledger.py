@@ -72,9 +72,10 @@ class RunStore(RunReader, Protocol):
         The same key again returns the newest run on the message that it was used for, with
         ``is_new=False``; if that run has failed, a new run on the same message takes its place, with
         the performer and options of this request, or
-        :class:`~tertulia.errors.ConversationMovedOn` is raised when that message is no longer the
-        head or anything holds or waits. A key is known for 24 hours in the conversation that was
-        named (of a branch: its source); where one without an alias was to be made, also in its agent.
+        :class:`~tertulia.errors.ConversationMovedOn` is raised when anything comes after that message
+        but what failed runs have done in answer to it, or anything holds or waits. A key is known for
+        24 hours in the conversation that was named (of a branch: its source); where one without an
+        alias was to be made, also in its agent.
 
         A closed conversation takes nothing (:class:`~tertulia.errors.ConversationClosed`), nor a new
         run on an old message, nor what would be appended to it by way of a branch; unless the

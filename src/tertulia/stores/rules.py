@@ -117,13 +117,22 @@ def decide(decision: Step, stored: bytes | None, *, status: RunStatus) -> Litera
     return "join"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What has become of the message of a run since."""
+
+    flags: Flag = Flag.NONE
+    is_newest: bool = True
+    """Whether nothing comes after it but what failed runs have done in answer to it."""
+
+
 def repeat(
     earlier: Run,
     standing: Standing,
     *,
     request_hash: bytes,
     stored_hash: bytes,
-    flags: Flag = Flag.NONE,
+    fate: Fate,
     reopens: bool = False,
 ) -> Literal["join", "again"]:
     """Say what becomes of a request whose key is known.
@@ -140,21 +149,27 @@ def repeat(
     if earlier.status is not RunStatus.FAILED:
         return "join"
     check_open(standing, reopens=reopens)
-    check_repeatable(earlier, standing, flags)
+    check_repeatable(earlier, standing, fate)
     return "again"
 
 
-def check_repeatable(earlier: Run, standing: Standing, flags: Flag = Flag.NONE) -> None:
-    """Return if a new run on the same input message may take this one's place; ``flags`` are the message's.
+def went_before(last: Run, run: Run) -> bool:
+    """Whether the run that has said the newest message has failed at the same message as another."""
+    return last.status is RunStatus.FAILED and last.input_message_id == run.input_message_id
 
-    Raises :class:`~tertulia.errors.ConversationMovedOn` if it has not failed, if its message is no
-    longer the head or was withdrawn or erased, or if anything holds the conversation or waits for it.
+
+def check_repeatable(earlier: Run, standing: Standing, fate: Fate) -> None:
+    """Return if a new run on the same input message may take this one's place.
+
+    Raises :class:`~tertulia.errors.ConversationMovedOn` if it has not failed, if its message was
+    withdrawn or erased, if anything comes after it but what failed runs have done in answer to it, or
+    if anything holds the conversation or waits for it.
     """
-    if flags & (Flag.WITHDRAWN | Flag.DELETED):
+    if fate.flags & (Flag.WITHDRAWN | Flag.DELETED):
         raise ConversationMovedOn("the message of this run was withdrawn, or erased")
     if earlier.status is not RunStatus.FAILED:
         raise ConversationMovedOn("only a failed run can be repeated")
-    if earlier.input_number != standing.head or not standing.is_free:
+    if not fate.is_newest or not standing.is_free:
         raise ConversationMovedOn
 
 

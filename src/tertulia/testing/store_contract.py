@@ -34,6 +34,7 @@ from tertulia.testing.contracts.opening import OpeningContract
 from tertulia.testing.contracts.racing import RaceContract
 from tertulia.testing.contracts.recording import RecordContract
 from tertulia.testing.contracts.repeating import KeyContract, RepeatContract
+from tertulia.testing.contracts.resuming import ResumingContract
 from tertulia.testing.contracts.rolling_back import InterruptContract, RollbackContract
 from tertulia.testing.contracts.stopping import StopContract
 from tertulia.testing.contracts.waiting import DecideContract, WaitContract
@@ -48,6 +49,7 @@ class StoreContract(
     AcceptContract,
     KeyContract,
     RepeatContract,
+    ResumingContract,
     RaceContract,
     OnceContract,
     BranchRequestContract,

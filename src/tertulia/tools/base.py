@@ -20,9 +20,12 @@ class ToolContext:
     """Names this use, and is equal when the same use is tried again after a crash: an idempotency key."""
     run_id: str
     conversation_id: str
+    """Ours, not the one that its creator may have chosen: it is no one else's."""
     agent: str
     """The agent's name."""
     user_id: str | None = None
+    tenant: int = 0
+    """Whose conversation it is: two tenants may have users of one name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,9 @@ class ToolRules:
     within_seconds: float = TOOL_SECONDS
     max_output: int = MAX_OUTPUT
     """Characters of its result; the rest is cut off, and the model is told so."""
+    max_checks: int | None = None
+    """How many checks of a subschema its arguments may need; ``None`` for any number, where whoever
+    made the schema is trusted not to make them last."""
 
 
 class Tool(Protocol):
@@ -79,5 +85,5 @@ class ToolSource(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of what was opened; may be called twice."""
+        """Let go of what was opened; may be called twice. When it is asked again, it opens again."""
         ...

@@ -1,7 +1,6 @@
 """aiohttp under guard: a session whose connections lead to public addresses only."""
 
 import socket
-from collections.abc import Callable
 from typing import TypeAlias
 
 import aiohttp
@@ -13,7 +12,6 @@ from tertulia.tools.addresses import is_public
 from tertulia.tools.guard import Resolve, public_addresses, resolve
 
 AddressInfo: TypeAlias = tuple[int, int, int, str, tuple[str | int, ...]]
-IsAllowed: TypeAlias = Callable[[str], bool]
 
 
 def guarded_session(*, resolve: Resolve = resolve) -> aiohttp.ClientSession:

@@ -1,30 +1,33 @@
 """The HTTP client of the MCP library under guard: public addresses only, and answers of bounded size."""
 
-from collections.abc import AsyncIterator
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Final, Self
 
 import httpx2
 from typing_extensions import override
 
-from tertulia.errors import ToolUnavailable
+from tertulia.errors import AddressRefused
 from tertulia.tools.addresses import check_url, is_literal
+from tertulia.tools.allowance import Allowance
+from tertulia.tools.bounded_httpx import UNPACKED, bound
 from tertulia.tools.guard import Resolve, public_addresses, resolve
 
-MAX_ANSWER: Final = 4 * 1024 * 1024
-"""Bytes of an answer that is no stream of events."""
-_EVENTS: Final = "text/event-stream"
+_CONNECT_SECONDS: Final = 5.0
+_NEXT_SECONDS: Final = 2.0
 
 
-def guarded_client(*, timeout: float, resolve: Resolve = resolve) -> httpx2.AsyncClient:
-    """Return a client that connects to public addresses only and uses no proxy.
+def guarded_client(allowance: Allowance, *, timeout: float, resolve: Resolve = resolve) -> httpx2.AsyncClient:
+    """Return a client for one host, which must be public; it uses no proxy and keeps no cookies.
 
-    Requests raise what :func:`public_addresses` raises.
+    Requests raise what :func:`public_addresses` raises, and ``AddressRefused`` for a second host.
     """
+    inner = httpx2.AsyncHTTPTransport(trust_env=False, http1=True, http2=False)
     return httpx2.AsyncClient(
-        transport=PinnedTransport(httpx2.AsyncHTTPTransport(trust_env=False), resolve=resolve),
-        headers={"Accept-Encoding": "identity"},
-        timeout=timeout,
+        transport=PinnedTransport(inner, resolve=resolve, allowance=allowance),
+        headers=UNPACKED,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        timeout=httpx2.Timeout(timeout, connect=_CONNECT_SECONDS),
         trust_env=False,
         follow_redirects=False,
         max_redirects=5,
@@ -32,26 +35,35 @@ def guarded_client(*, timeout: float, resolve: Resolve = resolve) -> httpx2.Asyn
 
 
 class PinnedTransport(httpx2.AsyncBaseTransport):
-    """Asks the address that was checked, under the name that was asked for."""
+    """Asks the address that was checked, under the name that was asked for.
 
-    def __init__(self, inner: httpx2.AsyncBaseTransport, *, resolve: Resolve) -> None:
-        self._inner, self._resolve = inner, resolve
+    It serves the first host that it is asked for, and no other: connections are kept by address, and
+    one that was made, and certified, for one name must not be used for another at the same address.
+    """
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport, *, resolve: Resolve, allowance: Allowance) -> None:
+        self._inner, self._resolve, self._allowance = inner, resolve, allowance
+        self._host: str | None = None
 
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         host, port = request.url.raw_host.decode("ascii"), request.url.port
         check_url(str(request.url))
+        if self._host not in {None, host}:
+            raise AddressRefused("a connection to one host is not used for another")
+        self._host = host
         port = port or (443 if request.url.scheme == "https" else 80)
         addresses = await public_addresses(host, port, resolve=self._resolve)
         response = await self._first(request, host, addresses)
-        return await _bounded(response)
+        await bound(response, self._allowance)
+        return response
 
     async def _first(self, request: httpx2.Request, host: str, addresses: list[str]) -> httpx2.Response:
         """Ask the first address that can be connected to; nothing has been sent to the others."""
         *others, last = addresses
         for address in others:
             try:
-                return await self._inner.handle_async_request(_pinned(request, host, address))
+                return await self._inner.handle_async_request(_impatient(_pinned(request, host, address)))
             except (httpx2.ConnectError, httpx2.ConnectTimeout):
                 continue
         return await self._inner.handle_async_request(_pinned(request, host, last))
@@ -87,31 +99,8 @@ def _pinned(request: httpx2.Request, host: str, address: str) -> httpx2.Request:
     )
 
 
-async def _bounded(response: httpx2.Response) -> httpx2.Response:
-    if response.headers.get("content-encoding", "identity") != "identity":
-        await response.aclose()
-        raise ToolUnavailable("a server of tools sends packed answers that nobody asked for")
-    if not response.headers.get("content-type", "").startswith(_EVENTS):
-        response.stream = _BoundedStream(response.stream)
-    return response
-
-
-class _BoundedStream(httpx2.AsyncByteStream):
-    """An answer that ends with an error when it grows too large."""
-
-    def __init__(self, inner: httpx2.AsyncByteStream | httpx2.SyncByteStream) -> None:
-        assert isinstance(inner, httpx2.AsyncByteStream)  # noqa: S101  # what an asynchronous transport gives
-        self._inner = inner
-
-    @override
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        async for chunk in self._inner:
-            size += len(chunk)
-            if size > MAX_ANSWER:
-                raise httpx2.StreamError("an answer is too large")
-            yield chunk
-
-    @override
-    async def aclose(self) -> None:
-        await self._inner.aclose()
+def _impatient(request: httpx2.Request) -> httpx2.Request:
+    """Return a request that is given up in time for the next address, if nobody takes the connection."""
+    limits = {**request.extensions.get("timeout", {}), "connect": _NEXT_SECONDS}
+    request.extensions = {**request.extensions, "timeout": limits}
+    return request

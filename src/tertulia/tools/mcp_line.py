@@ -11,13 +11,16 @@ from mcp.types import Implementation
 from typing_extensions import override
 
 from tertulia.errors import ToolUnavailable
+from tertulia.tools.allowance import MB, Allowance
 
 if TYPE_CHECKING:
     from mcp.client._transport import ReadStream, TransportStreams
     from mcp.shared.message import SessionMessage
 
-Connect: TypeAlias = "Callable[[], AbstractAsyncContextManager[TransportStreams]]"
-"""Returns what, when it is entered, has connected to a server."""
+Connect: TypeAlias = "Callable[[Allowance], AbstractAsyncContextManager[TransportStreams]]"
+"""Returns what, when it is entered, has connected to a server, which is heard within an allowance."""
+MAX_ANSWER: Final = 4 * MB
+"""Bytes of one answer of a server, if nothing else was said."""
 
 _CLOSE_SECONDS: Final = 10.0
 _US: Final = Implementation(name="tertulia", version="1")
@@ -30,14 +33,20 @@ class Line:
     """
 
     def __init__(
-        self, connect: Connect, *, connect_seconds: float, idle_seconds: float | None = None
+        self,
+        connect: Connect,
+        *,
+        connect_seconds: float,
+        idle_seconds: float | None = None,
+        max_answer: int = MAX_ANSWER,
     ) -> None:
         """Begin to connect; after ``idle_seconds`` without use, or a bit later, it ends by itself."""
+        self._allowance = Allowance(max_answer)
         self._connect, self._connect_seconds, self._idle_seconds = connect, connect_seconds, idle_seconds
         self._loop = asyncio.get_running_loop()
         self._session: ClientSession | None = None
         self._connected, self._over = asyncio.Event(), asyncio.Event()
-        self._uses, self._was_used = 0, False
+        self._uses, self._was_used, self._is_retired = 0, False, False
         self.failure: BaseException | None = None
         """What has ended it, if that was no wish of ours."""
         self._task = asyncio.create_task(self._hold(), name="tertulia-mcp")
@@ -45,7 +54,23 @@ class Line:
     @property
     def is_usable(self) -> bool:
         """Whether it is open or about to be, for the event loop that runs."""
-        return not self._over.is_set() and self._loop is asyncio.get_running_loop()
+        is_open = not self._over.is_set() and not self._is_retired
+        return is_open and self._loop is asyncio.get_running_loop()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the server can be asked at once."""
+        return self.is_usable and self._session is not None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing of it is left to be closed by the event loop that runs."""
+        return self._task.done() or self._loop is not asyncio.get_running_loop()
+
+    @property
+    def exceeded(self) -> str | None:
+        """What the server has said too much since it was asked last, as that may be told."""
+        return self._allowance.exceeded
 
     async def connected(self) -> None:
         """Wait until it is open; raises :class:`ToolUnavailable` if it will never be."""
@@ -60,10 +85,17 @@ class Line:
             raise ToolUnavailable("the connection has ended")
         self._uses += 1
         self._was_used = True
+        self._allowance.renew()
         try:
             yield self._session
         finally:
             self._uses -= 1
+            self._end_if_retired()
+
+    def retire(self) -> None:
+        """Take no new uses; it ends when those of now have ended."""
+        self._is_retired = True
+        self._end_if_retired()
 
     async def close(self) -> None:
         """End it, whatever is asked on it; may be called twice."""
@@ -76,6 +108,10 @@ class Line:
         if late:
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=_CLOSE_SECONDS)
+
+    def _end_if_retired(self) -> None:
+        if self._is_retired and not self._uses:
+            self._over.set()
 
     async def _hold(self) -> None:
         try:
@@ -94,7 +130,7 @@ class Line:
             self._connected.set()
 
     def _client(self) -> Client:
-        return Client(_Watched(self._connect(), self._over), cache=None, client_info=_US)
+        return Client(_Watched(self._connect(self._allowance), self._over), cache=None, client_info=_US)
 
     async def _rest(self) -> None:
         """Wait until nobody needs it any longer."""

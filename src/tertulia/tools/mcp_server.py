@@ -3,15 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
-import httpx2
-from mcp import ClientSession, MCPError, StdioServerParameters, stdio_client
-from mcp.client.streamable_http import streamable_http_client
+from mcp import ClientSession, MCPError
 from mcp.types import (
     CallToolRequest,
     CallToolRequestParams,
@@ -25,11 +22,15 @@ from typing_extensions import override
 
 from tertulia.definitions import RemoteTools, ToolSpec
 from tertulia.errors import InvalidInput, ToolError, ToolUnavailable
+from tertulia.tools.allowance import MB
 from tertulia.tools.arguments import check_spec
 from tertulia.tools.base import TOOL_SECONDS, Tool, ToolContext, ToolRules, ToolSource
 from tertulia.tools.guarded_httpx import guarded_client
+from tertulia.tools.listing import Listing
 from tertulia.tools.mcp_file import Program, ServerConfig
-from tertulia.tools.mcp_line import Connect, Line
+from tertulia.tools.mcp_http import over_http, trusting_client
+from tertulia.tools.mcp_line import MAX_ANSWER, Connect, Line
+from tertulia.tools.mcp_pipes import over_pipes
 from tertulia.tools.mcp_words import (
     has_ended,
     is_idempotent,
@@ -38,20 +39,23 @@ from tertulia.tools.mcp_words import (
     spec_of,
     told,
     was_forgotten,
+    within_bounds,
 )
-
-if TYPE_CHECKING:
-    from mcp.client._transport import TransportStreams
+from tertulia.tools.threads import in_own_thread
 
 T = TypeVar("T")
 
 _LOG: Final = logging.getLogger(__name__)
-_LISTED_SECONDS: Final = 60.0
-_CONNECT_SECONDS: Final = 15.0
+_REMOTE_SECONDS: Final = 5.0
+_LIST_SECONDS: Final = 10.0
 _IDLE_SECONDS: Final = 300.0
-_SILENCE_SECONDS: Final = 300.0
+_TRUSTED_ANSWER: Final = 20 * MB
+# A limit is kept around a use, and so begins a moment before it.
+_NEARLY: Final = 0.9
 _PAGES: Final = 20
-_MOST: Final = 256
+_LISTED: Final = 1024
+# A tenth of a second, if all goes badly; patterns take longer.
+_STRANGERS_CHECKS: Final = 500_000
 _KEY: Final = "tertulia/idempotency-key"
 
 
@@ -60,35 +64,46 @@ def open_remote(choice: RemoteTools) -> ToolSource:
     make = partial(guarded_client, timeout=TOOL_SECONDS)
     return MCPTools(
         choice.label,
-        partial(_over_http, choice.url, make),
-        rules=ToolRules(needs_approval=True),
+        partial(over_http, choice.url, make),
+        rules=ToolRules(needs_approval=True, max_checks=_STRANGERS_CHECKS),
+        connect_seconds=_REMOTE_SECONDS,
+        list_seconds=_REMOTE_SECONDS,
         idle_seconds=_IDLE_SECONDS,
     )
 
 
 def open_configured(config: ServerConfig) -> ToolSource:
     """Return the tools of a server that the installation names; private networks are its own affair."""
-    if isinstance(config.at, Program):
-        program = StdioServerParameters(
-            command=config.at.command, args=[*config.at.args], env=dict(config.at.env), cwd=config.at.cwd
-        )
-        connect: Connect = partial(stdio_client, program)
-        connect_seconds = config.seconds  # It may be fetched from somewhere before it starts.
-    else:
-        make = partial(_client, dict(config.at.headers), config.seconds)
-        connect, connect_seconds = partial(_over_http, config.at.url, make), _CONNECT_SECONDS
     rules = ToolRules(needs_approval=config.needs_approval, within_seconds=config.seconds)
+    list_seconds = min(_LIST_SECONDS, config.seconds)
+    if isinstance(config.at, Program):
+        return MCPTools(
+            config.label,
+            partial(over_pipes, config.at),
+            rules=rules,
+            allowed=config.allowed,
+            connect_seconds=config.seconds,  # It may be fetched from somewhere before it starts.
+            list_seconds=list_seconds,
+        )
     return MCPTools(
-        config.label, connect, rules=rules, allowed=config.allowed, connect_seconds=connect_seconds
+        config.label,
+        partial(over_http, config.at.url, partial(trusting_client, config.at, config.seconds)),
+        rules=rules,
+        allowed=config.allowed,
+        connect_seconds=list_seconds,
+        list_seconds=list_seconds,
+        max_answer=_TRUSTED_ANSWER,
     )
 
 
 class MCPTools(ToolSource):
     """The tools of one server, named ``label__name``.
 
-    It is connected to when it is first asked, and again after the connection broke. What it has is
-    asked for once a minute at most. Tools of which it says that they only read, or may be used twice,
-    count as idempotent; those that no model could be told of are left out.
+    It is connected to when it is first asked, and again after the connection broke, was closed, or a
+    use on it has taken too long. What it has is asked for once a minute at most, as :class:`Listing`
+    says. Tools of which it says that they only read, or may be used twice, count as idempotent; those
+    that no model could be told of are left out, as are those after the first ``MAX_TOOLS``, or beyond
+    ``MAX_SCHEMAS``.
     """
 
     def __init__(  # noqa: PLR0913  # a public constructor
@@ -98,53 +113,79 @@ class MCPTools(ToolSource):
         *,
         rules: ToolRules = ToolRules(),  # noqa: B008  # frozen
         allowed: Sequence[str] | None = None,
-        connect_seconds: float = _CONNECT_SECONDS,
+        connect_seconds: float = _LIST_SECONDS,
+        list_seconds: float = _LIST_SECONDS,
         idle_seconds: float | None = None,
+        max_answer: int = MAX_ANSWER,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``list_seconds`` is all that finding out what it has may take, also if it is to be connected to.
+
+        ``max_answer`` is in bytes; a server that says more is not listened to any further.
+        """
         self._label, self._connect, self._rules = label, connect, rules
         self._allowed = None if allowed is None else frozenset(allowed)
-        self._connect_seconds, self._idle_seconds, self._clock = connect_seconds, idle_seconds, clock
+        self._list_seconds, self._clock = list_seconds, clock
+        self._open = partial(
+            Line,
+            connect,
+            connect_seconds=connect_seconds,
+            idle_seconds=idle_seconds,
+            max_answer=max_answer,
+        )
         self._line: Line | None = None
-        self._listed: Sequence[Tool] = ()
-        self._fresh_until = -1.0
-        self._is_closed = False
+        self._retired: list[Line] = []
+        self._closings = 0
+        self._listing = Listing(self._find, clock=clock)
 
     @override
     async def tools(self) -> Sequence[Tool]:
-        if self._clock() < self._fresh_until:
-            return self._listed
+        return await self._listing.tools()
+
+    @override
+    async def close(self) -> None:
+        self._closings += 1
+        self._listing.expire()
+        lines = [*self._retired, *([self._line] if self._line else [])]
+        await asyncio.gather(*(line.close() for line in lines))
+
+    async def call(self, name: str, arguments: Mapping[str, Any], *, key: str, rules: ToolRules) -> str:
+        """Return what a tool of the server gave; raises errors of the ``ToolError`` family."""
+        ask = partial(_call, name=name, arguments=dict(arguments), key=key)
+        began = self._clock()
         try:
-            async with asyncio.timeout(self._rules.within_seconds):
+            return result_text(await self._asked(ask, is_repeatable=rules.is_idempotent))
+        except asyncio.CancelledError:
+            # It took too long: what it may still do and say is no longer waited for. But somebody who
+            # only wished it to stop does not end what others use, too.
+            if self._line and self._clock() - began >= rules.within_seconds * _NEARLY:
+                self._line.retire()
+            raise
+
+    async def _find(self) -> Sequence[Tool]:
+        """Ask the server what it has; raises :class:`ToolUnavailable`."""
+        before = self._line if self._line and self._line.is_open else None
+        try:
+            # A connection that takes longer to open goes on with that, for whoever asks next.
+            async with asyncio.timeout(self._list_seconds):
                 found = await self._asked(_list, is_repeatable=True)
+                return await in_own_thread(partial(self._usable, found))
         except TimeoutError as error:
+            if before:
+                before.retire()  # It had all that time, and was not only slow to open.
             raise ToolUnavailable(f"the server of tools {self._label!r} took too long to answer") from error
         except ToolUnavailable:
             raise
         except ToolError as error:
             raise ToolUnavailable(f"the server of tools {self._label!r} cannot list them: {error}") from error
-        self._listed = self._usable(found)
-        self._fresh_until = self._clock() + _LISTED_SECONDS
-        return self._listed
-
-    @override
-    async def close(self) -> None:
-        self._is_closed, self._fresh_until = True, -1.0
-        if self._line is not None:
-            await self._line.close()
-
-    async def call(self, name: str, arguments: Mapping[str, Any], *, key: str, rules: ToolRules) -> str:
-        """Return what a tool of the server gave; raises errors of the ``ToolError`` family."""
-        ask = partial(_call, name=name, arguments=dict(arguments), key=key)
-        return result_text(await self._asked(ask, is_repeatable=rules.is_idempotent))
 
     def _usable(self, found: Sequence[Listed]) -> list[Tool]:
+        """Return those of which a model can be told; what schemas cost may take a while to find out."""
         tools: dict[str, Tool] = {}
-        for each in found:
-            if self._allowed is not None and each.name not in self._allowed:
-                continue
+        allowed = [each for each in found if self._allowed is None or each.name in self._allowed]
+        for each in within_bounds(allowed, label=self._label):
             try:
-                spec = check_spec(spec_of(each, label=self._label))
+                spec = check_spec(spec_of(each, label=self._label), max_checks=self._rules.max_checks)
             except InvalidInput as error:
                 _LOG.warning("a tool of the server %s is left out: %s", self._label, error)
                 continue
@@ -154,10 +195,11 @@ class MCPTools(ToolSource):
 
     async def _asked(self, ask: Callable[[ClientSession], Awaitable[T]], *, is_repeatable: bool) -> T:
         """Return the server's answer; where that does no harm, it is asked again on a new connection."""
+        closings = self._closings
         try:
             return await self._asked_once(ask)
         except MCPError as error:
-            if not (is_repeatable or was_forgotten(error)):
+            if self._closings != closings or not (is_repeatable or was_forgotten(error)):
                 raise self._broken() from error
         try:
             return await self._asked_once(ask)
@@ -171,20 +213,21 @@ class MCPTools(ToolSource):
             with line.use() as session:
                 return await ask(session)
         except MCPError as error:
-            if not has_ended(error):
-                raise ToolError(told(error)) from error
-            await line.close()
-            raise
+            if has_ended(error):
+                await line.close()
+            if line.exceeded:
+                raise ToolUnavailable(f"the server of tools {self._label!r} {line.exceeded}") from error
+            if has_ended(error):
+                raise
+            raise ToolError(told(error)) from error
         except ValidationError as error:
             raise ToolError("the server of tools sent something that is no answer") from error
 
     async def _opened(self) -> Line:
-        if self._is_closed:
-            raise ToolUnavailable(f"the server of tools {self._label!r} is not used any longer")
         if self._line is None or not self._line.is_usable:
-            self._line = Line(
-                self._connect, connect_seconds=self._connect_seconds, idle_seconds=self._idle_seconds
-            )
+            before = [*self._retired, *([self._line] if self._line else [])]
+            self._retired = [line for line in before if not line.is_gone]
+            self._line = self._open()
         line = self._line
         try:
             await line.connected()
@@ -232,9 +275,9 @@ async def _list(session: ClientSession) -> list[Listed]:
         page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor))
         found += page.tools
         cursor = page.next_cursor
-        if cursor is None or len(found) >= _MOST:
+        if cursor is None or len(found) >= _LISTED:
             break
-    return found[:_MOST]
+    return found[:_LISTED]
 
 
 async def _call(session: ClientSession, *, name: str, arguments: dict[str, Any], key: str) -> CallToolResult:
@@ -242,13 +285,3 @@ async def _call(session: ClientSession, *, name: str, arguments: dict[str, Any],
     about = RequestParamsMeta(**{_KEY: key})  # type: ignore[typeddict-unknown-key]  # other keys are allowed
     params = CallToolRequestParams(name=name, arguments=arguments, _meta=about)
     return await session.send_request(CallToolRequest(params=params), CallToolResult)
-
-
-@asynccontextmanager
-async def _over_http(url: str, make: Callable[[], httpx2.AsyncClient]) -> "AsyncIterator[TransportStreams]":
-    async with make() as client, streamable_http_client(url, http_client=client) as streams:
-        yield streams
-
-
-def _client(headers: dict[str, str], seconds: float) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(seconds, read=_SILENCE_SECONDS))

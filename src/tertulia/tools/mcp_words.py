@@ -1,5 +1,7 @@
 """What servers that speak MCP say, in our words: tools, results and errors."""
 
+import logging
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import orjson
@@ -22,11 +24,28 @@ from mcp.types import (
 
 from tertulia.definitions import ToolSpec
 from tertulia.errors import TertuliaError, ToolError
-from tertulia.tools.arguments import shortened
+from tertulia.tools.arguments import MAX_PARAMETERS, shortened
 from tertulia.tools.wire_names import wire_name
 
-_DESCRIPTION: Final = 8000
+_LOG: Final = logging.getLogger(__name__)
+
+MAX_TOOLS: Final = 128
+"""Tools that are taken of one server."""
+MAX_SCHEMAS: Final = 512 * 1024
+"""Characters that the schemas of one server's tools may take together."""
+_DESCRIPTION: Final = 4000
 _MESSAGE: Final = 500
+
+
+def within_bounds(tools: Iterable[Tool], *, label: str) -> Iterator[Tool]:
+    """Yield the first tools of a server, as many as are taken of one."""
+    size = 0
+    for count, tool in enumerate(tools):
+        size += min(len(repr(tool.input_schema)), MAX_PARAMETERS)  # Larger ones are left out.
+        if count == MAX_TOOLS or size > MAX_SCHEMAS:
+            _LOG.warning("the server %s has more tools, or larger ones, than the %d taken", label, count)
+            return
+        yield tool
 
 
 def spec_of(tool: Tool, *, label: str) -> ToolSpec:

@@ -1,26 +1,23 @@
 """Toolboxes: the tools that an installation or a program has, and those that an agent chose of them."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from tertulia.definitions import RemoteTools, ToolChoice
-from tertulia.errors import InvalidInput, UnknownTool
+from tertulia.errors import InvalidInput, TertuliaError, UnknownTool
 from tertulia.tools.addresses import check_url
 from tertulia.tools.base import Tool, ToolSource
-from tertulia.tools.ruled import Ruled
+from tertulia.tools.elsewhere import Elsewhere, OpenRemote
 from tertulia.tools.sources import open_remote
 from tertulia.tools.wire_names import wire_name
 
 SERVER: Final = "mcp:"
 """What stands before the label of a server of tools, where one is chosen."""
-_ELSEWHERE: Final = 64
+MAX_ELSEWHERE: Final = 16
+"""Servers elsewhere that one agent may use."""
 _SHOWN: Final = 70
-
-OpenRemote = Callable[[RemoteTools], ToolSource]
-"""Opens a server of tools that an agent's author named by its address."""
 
 
 class Toolbox:
@@ -36,40 +33,65 @@ class Toolbox:
         """Raises :class:`InvalidInput` if two functions have one name."""
         self._functions = _by_name(functions)
         self._servers = dict(servers or {})
-        self._open_elsewhere = open_elsewhere
-        self._elsewhere: OrderedDict[tuple[str, str], ToolSource] = OrderedDict()
+        self._elsewhere = Elsewhere(open_elsewhere)
 
     def names(self) -> list[str]:
         """Return what can be chosen by name: functions, and ``mcp:LABEL`` for each server."""
         return [*sorted(self._functions), *(f"{SERVER}{label}" for label in sorted(self._servers))]
 
-    def check(self, choices: Iterable[ToolChoice]) -> None:
+    def check(self, choices: Sequence[ToolChoice]) -> None:
         """Raise what :meth:`pick` would, as far as that can be known without asking anybody.
 
         That is :class:`UnknownTool` for a name that is none, :class:`AddressRefused` for an address
-        that is plainly not to be used.
+        that is plainly not to be used, and :class:`InvalidInput` for what is chosen twice, and for more
+        servers elsewhere than ``MAX_ELSEWHERE``.
         """
+        if sum(isinstance(choice, RemoteTools) for choice in choices) > MAX_ELSEWHERE:
+            raise InvalidInput(f"an agent uses at most {MAX_ELSEWHERE} servers of tools by their address")
         for choice in choices:
-            if isinstance(choice, RemoteTools):
-                check_url(choice.url)
-            else:
-                self._check_name(choice)
+            self._check(choice)
+        _check_doubles(choices)
 
-    async def pick(self, choices: Sequence[ToolChoice]) -> dict[str, Tool]:
+    async def pick(self, choices: Sequence[ToolChoice], *, tenant: int = 0) -> dict[str, Tool]:
         """Return the tools that were chosen, by the name under which a model knows them, in their order.
+
+        No connection to a server elsewhere is shared between tenants.
 
         Raises :class:`UnknownTool` for a name that is none, :class:`InvalidInput` if two tools have one
         name, :class:`ToolUnavailable` if a server cannot be asked what it has.
         """
         self.check(choices)
-        found = await asyncio.gather(*(self._picked(choice) for choice in choices))
-        return _by_name(tool for tools in found for tool in tools)
+        found: list[Tool] = []
+        for outcome in await self._all_picked(choices, tenant=tenant):
+            if isinstance(outcome, TertuliaError):
+                raise outcome
+            found += outcome
+        return _by_name(found)
+
+    async def pick_what_is_there(self, choices: Sequence[ToolChoice], *, tenant: int = 0) -> dict[str, Tool]:
+        """Return those of the tools that were chosen which can be had now, as :meth:`pick` does.
+
+        Left out are names that are none, addresses that are not to be used, what servers have that
+        cannot be asked, and of two tools with one name the second. It waits for servers as long as
+        asking them may take.
+        """
+        found: dict[str, Tool] = {}
+        for outcome in await self._all_picked(choices, tenant=tenant):
+            if not isinstance(outcome, TertuliaError):
+                for tool in outcome:
+                    found.setdefault(tool.spec.name, tool)
+        return found
 
     async def close(self) -> None:
         """Let go of all servers; may be called twice."""
-        sources = [*self._servers.values(), *self._elsewhere.values()]
-        self._elsewhere.clear()
-        await asyncio.gather(*(source.close() for source in sources))
+        sources = (source.close() for source in self._servers.values())
+        await asyncio.gather(self._elsewhere.close(), *sources)
+
+    def _check(self, choice: ToolChoice) -> None:
+        if isinstance(choice, RemoteTools):
+            check_url(choice.url)
+        else:
+            self._check_name(choice)
 
     def _check_name(self, name: str) -> None:
         label = name.removeprefix(SERVER)
@@ -78,32 +100,45 @@ class Toolbox:
         there_are = ", ".join(self.names()) or "none"
         raise UnknownTool(f"there is no tool {name[:_SHOWN]!r}; there are: {there_are}")
 
-    async def _picked(self, choice: ToolChoice) -> Sequence[Tool]:
+    async def _all_picked(
+        self, choices: Sequence[ToolChoice], *, tenant: int
+    ) -> list[Sequence[Tool] | TertuliaError]:
+        """Return what came of each choice; all are asked at once, and none is left behind."""
+        asked = (self._picked(choice, tenant=tenant) for choice in choices)
+        outcomes: list[Sequence[Tool] | TertuliaError] = []
+        for outcome in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, TertuliaError):
+                raise outcome
+            outcomes.append(outcome)
+        return outcomes
+
+    async def _picked(self, choice: ToolChoice, *, tenant: int) -> Sequence[Tool]:
+        self._check(choice)
         if isinstance(choice, RemoteTools):
-            return _allowed(await (await self._source(choice)).tools(), choice)
+            return await self._elsewhere.tools(choice, tenant=tenant)
         if function := self._functions.get(choice):
             return [function]
         return await self._servers[choice.removeprefix(SERVER)].tools()
 
-    async def _source(self, choice: RemoteTools) -> ToolSource:
-        """Return the server at an address, opened once; the one used least recently gives way."""
-        key = (choice.url, choice.label)
-        if key not in self._elsewhere:
-            self._elsewhere[key] = self._open_elsewhere(choice)
-        self._elsewhere.move_to_end(key)
-        source = self._elsewhere[key]
-        if len(self._elsewhere) > _ELSEWHERE:
-            _, oldest = self._elsewhere.popitem(last=False)
-            await oldest.close()
-        return source
 
-
-def _allowed(tools: Sequence[Tool], choice: RemoteTools) -> list[Tool]:
-    """Return those tools of a server elsewhere that an agent may use, approved as its author wishes."""
-    if choice.allowed is not None:
-        wanted = {wire_name(choice.label, name) for name in choice.allowed}
-        tools = [tool for tool in tools if tool.spec.name in wanted]
-    return [Ruled(tool, replace(tool.rules, needs_approval=choice.needs_approval)) for tool in tools]
+def _check_doubles(choices: Iterable[ToolChoice]) -> None:
+    """Raise :class:`InvalidInput` for choices that are bound to lead to two tools of one name."""
+    names: Counter[str] = Counter()
+    labels: Counter[str] = Counter()
+    for choice in choices:
+        if isinstance(choice, RemoteTools):
+            labels[choice.label] += 1
+            names.update({wire_name(choice.label, name) for name in choice.allowed or ()})
+        elif choice.startswith(SERVER):
+            labels[choice.removeprefix(SERVER)] += 1
+        else:
+            names[choice] += 1
+    for label in (label for label, count in labels.items() if count > 1):
+        raise InvalidInput(
+            f"two servers of tools have the label {label!r}; choose one of them, or label one otherwise"
+        )
+    for name in (name for name, count in names.items() if count > 1):
+        raise InvalidInput(_two_named(name))
 
 
 def _by_name(tools: Iterable[Tool]) -> dict[str, Tool]:
@@ -111,6 +146,10 @@ def _by_name(tools: Iterable[Tool]) -> dict[str, Tool]:
     for tool in tools:
         name = tool.spec.name
         if name in found:
-            raise InvalidInput(f"two tools are named {name!r}; choose one of them, or name one otherwise")
+            raise InvalidInput(_two_named(name))
         found[name] = tool
     return found
+
+
+def _two_named(name: str) -> str:
+    return f"two tools are named {name!r}; choose one of them, or name one otherwise"

@@ -1,6 +1,7 @@
 """A model's answer as a turn goes on from it, and as the journal keeps it."""
 
 from collections.abc import Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -9,8 +10,8 @@ import orjson
 from tertulia import ids
 from tertulia.engine.turns import StepResult
 from tertulia.errors import ModelMalformed
-from tertulia.llms.base import Finished, Shown
-from tertulia.messages import Flag, Message, now_us
+from tertulia.llms.base import LLM, Finished, Prompt, Shown
+from tertulia.messages import Flag, Message, clean_text, now_us
 from tertulia.parts import Part, Reasoning, Text, ToolCall, ToolResult, decode_part, encode_part
 
 _CUT_SHORT: Final = frozenset({"length", "content_filter"})
@@ -45,11 +46,15 @@ class Answer:
         """Return the answer with other ids for those calls whose ids an earlier answer had as well."""
         if not self.calls:
             return self
-        used = set(taken)
-        calls = tuple(
-            replace(each, id=f"{each.id}_{call}") if each.id in used else each for each in self.calls
-        )
-        return replace(self, calls=calls)
+        used, calls = set(taken), []
+        own = {each.id for each in self.calls}
+        for each in self.calls:
+            ident, more = each.id, call
+            while ident in used or (ident != each.id and ident in own):
+                ident, more = f"{each.id}_{more}", more + 1
+            used.add(ident)
+            calls.append(replace(each, id=ident))
+        return replace(self, calls=tuple(calls))
 
 
 def result_message(result: ToolResult, *, author: str, turn: int) -> Message:
@@ -57,15 +62,8 @@ def result_message(result: ToolResult, *, author: str, turn: int) -> Message:
     return _message("tool", (result,), author=author, turn=turn, flags=Flag.NONE)
 
 
-def shown_result(result: ToolResult) -> Shown:
-    """Return what a tool has given as a model is shown it."""
-    return Shown(role="tool", text=result.text, parts=(result,))
-
-
 def keep(finished: Finished) -> StepResult:
-    """Return an answer as the journal keeps it; raises ``ModelMalformed`` if it says nothing at all."""
-    if not finished.text and not finished.calls:
-        raise ModelMalformed(f"the model said nothing (finish reason: {finished.finish_reason})")
+    """Return an answer as the journal keeps it, also one that says nothing: it was paid for."""
     kept: dict[str, object] = {
         "v": 1,
         "text": finished.text,
@@ -73,15 +71,17 @@ def keep(finished: Finished) -> StepResult:
         "finish_reason": finished.finish_reason,
     }
     if finished.calls:
-        kept["calls"] = [encode_part(call) for call in finished.calls]
+        kept["calls"] = [encode_part(_clean(call)) for call in finished.calls]
     if finished.reasoning:
-        kept["reasoning"] = [encode_part(part) for part in finished.reasoning]
+        kept["reasoning"] = [encode_part(_clean(part)) for part in finished.reasoning]
     return StepResult(output=orjson.dumps(kept).decode(), usage=finished.usage)
 
 
 def kept_answer(output: str) -> Answer:
-    """Return the answer that :func:`keep` was given."""
+    """Return the answer that :func:`keep` was given; raises ``ModelMalformed`` if it says nothing at all."""
     kept = orjson.loads(output)
+    if not kept["text"] and not kept.get("calls"):
+        raise ModelMalformed(f"the model said nothing (finish reason: {kept['finish_reason']})")
     calls = (decode_part(raw) for raw in kept.get("calls", ()))
     reasoning = (decode_part(raw) for raw in kept.get("reasoning", ()))
     return Answer(
@@ -90,6 +90,23 @@ def kept_answer(output: str) -> Answer:
         calls=tuple(part for part in calls if isinstance(part, ToolCall)),
         reasoning=tuple(part for part in reasoning if isinstance(part, Reasoning)),
     )
+
+
+def _clean(part: ToolCall | Reasoning) -> ToolCall | Reasoning:
+    """Return a part that every database can hold."""
+    if isinstance(part, Reasoning):
+        return replace(part, text=clean_text(part.text))
+    given = {name: clean_text(getattr(part, name)) for name in ("id", "name", "arguments")}
+    return replace(part, **given)
+
+
+async def whole_answer(llm: LLM, prompt: Prompt) -> Finished:
+    """Ask a model and return its whole answer; raises what the model raises."""
+    async with aclosing(llm.stream(prompt)) as events:
+        async for event in events:
+            if isinstance(event, Finished):
+                return event
+    raise ModelMalformed("the model's answer has no end")
 
 
 def _message(role: str, content: tuple[Part, ...], *, author: str, turn: int, flags: Flag) -> Message:

@@ -1,6 +1,5 @@
 """Whether a conversation has come to its end with an answer; agents have to be set to end at all."""
 
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
@@ -9,9 +8,10 @@ import orjson
 
 from tertulia.engine.turns import Plan, StepResult
 from tertulia.errors import BudgetExceeded, ModelError, ShapeMismatch
-from tertulia.llms.base import Finished, Prompt, Shown
+from tertulia.llms.base import Prompt, Shown
+from tertulia.messages import clean_text
 from tertulia.shapes import parse_shape
-from tertulia.turn.answer import Answer
+from tertulia.turn.answer import Answer, whole_answer
 from tertulia.turn.limits import check_limits
 from tertulia.turn.talk import Talk
 
@@ -27,6 +27,8 @@ _VERDICT: Final = {
 }
 _LONGEST: Final = 300
 _TOKENS: Final = 400
+_SECONDS: Final = 20.0
+"""An answer that is there already does not wait longer for what a model thinks of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,40 +72,50 @@ async def _judged(talk: Talk, answer: Answer) -> str | None:
     except BudgetExceeded:
         return None
     identity = sha256(f"end\n{talk.speaker.agent.id}\n{talk.speaker.agent.version}".encode()).digest()
-    plan = Plan(
-        kind="model",
-        identity=identity,
-        within_seconds=talk.speaker.settings.timeout or talk.speaker.call_seconds,
-    )
+    plan = Plan(kind="model", identity=identity, within_seconds=min(talk.seconds(), _SECONDS))
 
     async def work() -> StepResult:
         try:
-            return await _asked(talk, answer, key=f"{talk.run.run.id}:{path}")
-        except (ModelError, ShapeMismatch) as error:
+            return await _asked(talk, answer, plan, key=f"{talk.run.run.id}:{path}")
+        except ModelError as error:
             return StepResult(output=orjson.dumps({"v": 1, "failed": error.code}).decode())
 
     kept = orjson.loads((await talk.run.step(path, work, plan)).output)
     if not kept.get("is_over"):
         return None
-    return str(kept.get("reason") or "").strip()[:_LONGEST] or "its purpose is met"
+    return clean_text(str(kept.get("reason") or "")).strip()[:_LONGEST] or "its purpose is met"
 
 
-async def _asked(talk: Talk, answer: Answer, *, key: str) -> StepResult:
+async def _asked(talk: Talk, answer: Answer, plan: Plan, *, key: str) -> StepResult:
     question = Shown(role="user", text=_QUESTION)
-    passage = (await talk.passage()).then((*talk.further, answer.shown, question))
+    settings = replace(
+        talk.speaker.settings,
+        max_tokens=_TOKENS,
+        timeout=plan.within_seconds,
+        background=None,
+        store=None,
+    )
     prompt = Prompt(
-        messages=passage,
-        settings=replace(talk.speaker.settings, max_tokens=_TOKENS, background=None, store=None),
+        messages=(await talk.shown()).then((answer.shown, question)),
+        settings=settings,
         response_schema=_VERDICT,
         tools=talk.speaker.specs,
+        may_call=False,
         wants_deltas=False,
         key=key,
     )
-    async with aclosing(talk.speaker.llm.stream(prompt)) as events:
-        finished = [event async for event in events if isinstance(event, Finished)][-1]
+    finished = await whole_answer(talk.speaker.llm, prompt)
+    return StepResult(output=orjson.dumps({"v": 1, **_verdict(finished.text)}).decode(), usage=finished.usage)
+
+
+def _verdict(text: str) -> dict[str, object]:
+    """Return what a model has said about the end; nothing if it has said something else."""
     shape = parse_shape(orjson.dumps(_VERDICT).decode())
-    verdict = orjson.loads(shape.validate(finished.text)) if shape is not None else {}
-    return StepResult(output=orjson.dumps({"v": 1, **verdict}).decode(), usage=finished.usage)
+    try:
+        found: dict[str, object] = {} if shape is None else orjson.loads(shape.validate(text))
+    except ShapeMismatch:
+        return {}
+    return found
 
 
 def _counted(turns: int) -> str:

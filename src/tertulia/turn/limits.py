@@ -8,10 +8,10 @@ from tertulia.errors import BudgetExceeded
 def check_limits(run: ActiveRun, limits: RunLimits, path: str) -> None:
     """Raise :class:`~tertulia.errors.BudgetExceeded` if the run may not take this step any more.
 
-    A step that was taken already costs nothing, so that a run which goes on after a crash comes as
+    A step that was begun already is not refused, so that a run which goes on after a crash comes as
     far as it had come.
     """
-    if run.journal.is_done(path):
+    if run.journal.knows(path):
         return
     usage = run.journal.usage
     for name, most, spent in (
@@ -22,6 +22,14 @@ def check_limits(run: ActiveRun, limits: RunLimits, path: str) -> None:
     ):
         if most is not None and spent >= most:
             raise BudgetExceeded(f"the run has used up what it was allowed: {name} is {most:g}")
+
+
+def steps_left(run: ActiveRun, limits: RunLimits) -> int | None:
+    """Return how many steps the run may still take; ``None`` for as many as it likes."""
+    usage = run.journal.usage
+    return (
+        None if limits.max_steps is None else max(limits.max_steps - usage.model_calls - usage.tool_calls, 0)
+    )
 
 
 def seconds_left(run: ActiveRun, limits: RunLimits) -> float | None:

@@ -1,9 +1,12 @@
 """An agent as it takes a turn: its texts, its model, its tools, and how far it may go."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
+
+import orjson
 
 from tertulia.agent_settings import ModelSettings, RunLimits
 from tertulia.definitions import Agent, ToolSpec
@@ -14,25 +17,31 @@ from tertulia.tools.base import Tool
 
 _ANSWER_SHARE: Final = 4
 _ANSWER_TOKENS: Final = 512
+_REMEMBERED_SECONDS: Final = 3600.0
 
 
 class Windows:
     """How many tokens each model was found to take, by our estimate, where it was given more.
 
     Estimates may be too low for a text or a vocabulary, and a provider may not say how large its
-    window is. What one call has learnt, the next need not find out again.
+    window is. What one call has learnt, the next need not find out again; after an hour it is
+    forgotten, since it was learnt from one text and holds for all.
     """
 
-    def __init__(self) -> None:
-        self._learnt: dict[str, int] = {}
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._learnt: dict[str, tuple[int, float]] = {}
+        self._clock = clock
 
     def bound(self, llm: LLM, tokens: int) -> int:
         """Return ``tokens``, or fewer if this model has refused as many."""
-        return min(tokens, self._learnt.get(llm.name, tokens))
+        if not self._learnt:
+            return tokens
+        learnt, until = self._learnt.get(llm.name, (tokens, 0.0))
+        return min(tokens, learnt) if self._clock() < until else tokens
 
     def learn(self, llm: LLM, tokens: int) -> None:
         """Note that this model took ``tokens`` after it had refused more."""
-        self._learnt[llm.name] = tokens
+        self._learnt[llm.name] = (tokens, self._clock() + _REMEMBERED_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +73,28 @@ class Speaker:
         return tuple(tool.spec for tool in self.tools.values())
 
     @property
-    def room(self) -> int:
+    def spec_tokens(self) -> int:
+        """Estimated tokens of what the model is told of the tools."""
+        return sum(_spec_tokens(spec) for spec in self.specs)
+
+    @property
+    def whole_room(self) -> int:
         """The tokens that a prompt may have, the answer's own left free where the window is known."""
         window = self.llm.window
         if window is None:
-            return self.windows.bound(self.llm, self.context_tokens)
+            return self.context_tokens
         answer = min(self.settings.max_tokens or _ANSWER_TOKENS, window // _ANSWER_SHARE)
-        return self.windows.bound(self.llm, min(self.context_tokens, window - answer))
+        return min(self.context_tokens, window - answer)
+
+    @property
+    def room(self) -> int:
+        """The same, or less if this model was found to take less."""
+        return self.windows.bound(self.llm, self.whole_room)
+
+
+def _spec_tokens(spec: ToolSpec) -> int:
+    parameters = orjson.dumps(spec.parameters, default=dict).decode()
+    return estimate(spec.name) + estimate(spec.description) + estimate(parameters) + MESSAGE_TOKENS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """A summary of a conversation on demand: asked of the agent's model, and kept nowhere."""
 
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final
 
@@ -9,9 +8,10 @@ import orjson
 from tertulia import ids
 from tertulia.conversations import Conversation
 from tertulia.errors import InvalidInput, ShapeMismatch
-from tertulia.llms.base import Finished, Prompt, Shown
+from tertulia.llms.base import Prompt, Shown
 from tertulia.memory.history import LogHistory
 from tertulia.shapes import Shape, parse_shape, with_key
+from tertulia.turn.answer import whole_answer
 from tertulia.turn.speaker import Speaker, persona
 
 KEY: Final = "summary"
@@ -34,7 +34,7 @@ async def summarize(conversation: Conversation, speaker: Speaker, history: LogHi
         raise InvalidInput("nothing was said in this conversation yet; there is nothing to summarise")
     shape = _shape(speaker.agent.definition.response_shape)
     known = persona(speaker.agent, conversation.first_message or "")
-    budget = max(speaker.room - known.tokens, 1)
+    budget = max(speaker.room - known.tokens - speaker.spec_tokens, 1)
     passage = await history.show(conversation, newest=(), budget=budget, opening=known.opening)
     passage = passage.then((Shown(role="user", text=f"{_REQUEST}\n\n{shape.rule}"),))
     prompt = Prompt(
@@ -42,24 +42,19 @@ async def summarize(conversation: Conversation, speaker: Speaker, history: LogHi
         settings=replace(speaker.settings, background=None, store=None),
         response_schema=shape.schema,
         tools=speaker.specs,
+        may_call=False,
         wants_deltas=False,
         key=ids.new_id(ids.RUN),
     )
     for _ in range(REPAIRS):
-        answer = await _answer(speaker, prompt)
+        answer = (await whole_answer(speaker.llm, prompt)).text
         try:
             return _value(shape, answer)
         except ShapeMismatch as mismatch:
             mending = (Shown(role="assistant", text=answer), Shown(role="user", text=str(mismatch)))
             passage = passage.then(mending)
             prompt = replace(prompt, messages=passage)
-    return _value(shape, await _answer(speaker, prompt))
-
-
-async def _answer(speaker: Speaker, prompt: Prompt) -> str:
-    async with aclosing(speaker.llm.stream(prompt)) as events:
-        finished = [event async for event in events if isinstance(event, Finished)][-1]
-    return finished.text
+    return _value(shape, (await whole_answer(speaker.llm, prompt)).text)
 
 
 def _value(shape: Shape, answer: str) -> dict[str, Any]:

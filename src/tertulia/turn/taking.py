@@ -23,7 +23,7 @@ async def take(run: ActiveRun, speaker: Speaker, history: LogHistory, *, number:
         raise ConversationClosed(f"this conversation has come to its end: {run.conversation.closed}")
     run.emit(TurnStarted(turn=number, author=speaker.name))
     talk = Talk(run, speaker, history, persona(speaker.agent, run.conversation.first_message or ""), number)
-    run.when_stopped(talk.partial)
+    run.when_stopped(talk.partial, done=talk.done)
     answer = await talk.answered()
     ending = await ending_of(talk, answer)
     return talk.turn(answer, state=ending.state, closes=ending.reason)

@@ -1,7 +1,7 @@
 """A turn from its prompt to its last word: ask, use tools, ask again, and mend the answer's shape."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,16 +12,18 @@ from typing import Final
 from tertulia.agent_settings import ModelSettings
 from tertulia.engine.active import ActiveRun
 from tertulia.engine.turns import Plan, StepResult, Turn
-from tertulia.errors import ContextTooLong, ModelMalformed, ShapeMismatch
+from tertulia.errors import ContextTooLong, ModelError, ModelMalformed, ShapeMismatch
 from tertulia.events import ReasoningDelta, StepRestarted, TextDelta
 from tertulia.llms import base as llms
 from tertulia.llms.base import Prompt, Shown
 from tertulia.memory.history import LogHistory
+from tertulia.memory.pairing import shown_result
 from tertulia.memory.tokens import tokens_of
 from tertulia.memory.transcript import Passage
-from tertulia.messages import Message
+from tertulia.messages import Flag, Message
 from tertulia.parts import ToolResult
-from tertulia.turn.answer import Answer, keep, kept_answer, result_message, shown_result
+from tertulia.turn.answer import Answer, keep, kept_answer, result_message
+from tertulia.turn.fitting import fitted
 from tertulia.turn.limits import check_limits, seconds_left
 from tertulia.turn.speaker import Persona, Speaker
 from tertulia.turn.tooling import Tooling
@@ -44,6 +46,8 @@ class Talk:
     number: int
     room: int = 0
     """Tokens that a prompt may have."""
+    cuts: int = 0
+    """How often the provider has found it too long all the same."""
     said: list[str] = field(default_factory=list)
     """What was told of the answer under way."""
     messages: list[Message] = field(default_factory=list)
@@ -52,9 +56,13 @@ class Talk:
     """What uses tools just now."""
     further: list[Shown] = field(default_factory=list)
     """What the model is shown beside the conversation: the turn so far, and what it is to mend."""
+    last: Answer | None = None
+    """Its last word, once that was said."""
 
     def __post_init__(self) -> None:
-        self.room = self.speaker.room
+        learnt = self.speaker.room
+        # What was learnt from another agent's text is no use to one whose own texts are longer.
+        self.room = learnt if learnt > self._fixed else self.speaker.whole_room
 
     @property
     def path(self) -> str:
@@ -63,27 +71,46 @@ class Talk:
 
     def turn(self, answer: Answer, *, state: str | None = None, closes: str | None = None) -> Turn:
         """Return what is to be kept if this is the last answer."""
-        messages = (*self.messages, answer.message(author=self.speaker.name, turn=self.number))
+        last = answer.message(author=self.speaker.name, turn=self.number)
+        return self._turn((*self.messages, last), state=state, closes=closes)
+
+    def partial(self) -> Turn | None:
+        """Return all that there is of the turn, which does not come to its end; None if that is nothing."""
+        text = "".join(self.said)
+        if self.last is not None:
+            return self.turn(self.last)
+        if text.strip() and self.tooling is None:
+            return self.turn(Answer(text=text, is_cut=True))
+        return self._broken_off(self.messages) if self.messages else None
+
+    def done(self) -> Turn | None:
+        """Return what the turn has done so far, which cannot be undone; None if that is nothing.
+
+        Uses of tools stand for themselves: who comes after is to know of them.
+        """
+        has_begun = self.tooling is None or self.tooling.finished
+        messages = self.messages if has_begun else self.messages[:-1]
+        return self._broken_off(messages) if messages else None
+
+    def _broken_off(self, messages: Sequence[Message]) -> Turn:
+        """Return these uses of tools, with what is known by now, marked as a turn without a last word."""
+        kept = [*messages]
+        if self.tooling is not None:
+            kept += [self._message(result) for result in self.tooling.finished]
+        last = max(place for place, message in enumerate(kept) if message.role == "assistant")
+        kept[last] = replace(kept[last], flags=kept[last].flags | Flag.INCOMPLETE)
+        return self._turn(kept)
+
+    def _turn(
+        self, messages: Sequence[Message], *, state: str | None = None, closes: str | None = None
+    ) -> Turn:
         return Turn(
             author=self.speaker.name,
-            messages=messages,
+            messages=tuple(messages),
             tokens=sum(tokens_of(message.content) for message in messages),
             state=state,
             closes=closes,
         )
-
-    def partial(self) -> Turn | None:
-        """Return what was said so far as a turn that is not complete; None if that is nothing."""
-        text = "".join(self.said)
-        if text.strip():
-            return self.turn(Answer(text=text, is_cut=True))
-        messages = [*self.messages]
-        if self.tooling is not None:
-            messages += [self._message(result) for result in self.tooling.finished]
-        if not messages:
-            return None
-        tokens = sum(tokens_of(message.content) for message in messages)
-        return Turn(author=self.speaker.name, messages=tuple(messages), tokens=tokens)
 
     async def answered(self) -> Answer:
         """Ask the model until it has said its last word, which has the response shape if there is one."""
@@ -94,7 +121,7 @@ class Talk:
                 await self._use(answer, call)
                 continue
             if shape is None:
-                return answer
+                return self._ended(answer)
             try:
                 text = shape.validate(answer.text)
             except ShapeMismatch as mismatch:
@@ -107,14 +134,18 @@ class Talk:
             if text != answer.text:  # what was heard is to be what is kept
                 self._restart(self._path_of(call))
                 self._say(text)
-            return replace(answer, text=text)
+            return self._ended(replace(answer, text=text))
         raise AssertionError("not reached")
+
+    def _ended(self, answer: Answer) -> Answer:
+        self.last = answer
+        return answer
 
     async def ask(self, call: int) -> Answer:
         """Ask the model once; what was journaled of an earlier attempt is not asked again."""
         path, has_asked = self._path_of(call), False
         check_limits(self.run, self.speaker.limits, path)
-        seconds = self._seconds()
+        plan = Plan(kind="model", identity=_identity(self.speaker, call), within_seconds=self.seconds())
 
         async def work() -> StepResult:
             nonlocal has_asked
@@ -123,31 +154,53 @@ class Talk:
 
         if self.run.is_resumed:
             self._restart(path)
-        plan = Plan(kind="model", identity=_identity(self.speaker, call), within_seconds=seconds)
         try:
             result = await self.run.step(path, work, plan)
-        except BaseException:
-            await self._abandon(path)
+        except BaseException as error:
+            await self._abandon(path, error)
             raise
         answer = kept_answer(result.output)
         if not has_asked:
-            self._say(answer.text)
+            self._tell_again(answer)
         return answer.with_distinct_ids(self._call_ids(), call=call)
 
-    async def passage(self) -> Passage:
-        """Return what the model is shown of the conversation, as far as there is room for it."""
-        conversation, budget = self.run.conversation, self.room - self.persona.tokens
-        if budget <= 0:
-            raise ContextTooLong(
-                f"the agent's own texts take about {self.persona.tokens} tokens, and there is room for "
-                f"{self.room}: shorten its context and instructions, or let models be shown more "
-                "(TERTULIA_CONTEXT_TOKENS)"
-            )
-        shown = await self.history.show(
+    async def shown(self) -> Passage:
+        """Return what the model is shown, as far as there is room for it.
+
+        Where there are tools, half of the room is left to what they give: so the conversation is
+        shown from the same place on, whatever the turn does.
+        """
+        conversation, budget, rest = self.run.conversation, *self._budgets()
+        passage = await self.history.show(
             conversation, newest=(self.run.input,), budget=budget, opening=self.persona.opening
         )
         self.run.when_kept(partial(self.history.learn, conversation, budget=budget))
-        return shown
+        return passage.then(fitted(self.further, budget=rest)) if self.further else passage
+
+    def _budgets(self) -> tuple[int, int]:
+        """Return the tokens for the conversation, and for what the turn has added to it.
+
+        What the provider finds too long is halved, the conversation before the turn's own.
+        """
+        free = self.room - self._fixed
+        if free <= 0:
+            raise ContextTooLong(
+                f"the agent's own texts and tools take about {self._fixed} tokens, and there is room for "
+                f"{self.room}: shorten its context and instructions, or let models be shown more "
+                "(TERTULIA_CONTEXT_TOKENS)"
+            )
+        half = free // 2
+        return (half if self.speaker.tools else free) >> self.cuts, half >> max(self.cuts - 1, 0)
+
+    @property
+    def _fixed(self) -> int:
+        return self.persona.tokens + self.speaker.spec_tokens
+
+    def seconds(self) -> float:
+        """Return how long the next call of a model may take."""
+        most = self.speaker.settings.timeout or self.speaker.call_seconds
+        left = seconds_left(self.run, self.speaker.limits)
+        return most if left is None else min(most, left)
 
     def _path_of(self, call: int) -> str:
         return f"{self.path}/model/{call}"
@@ -157,22 +210,13 @@ class Talk:
         parts = (part for shown in self.further for part in shown.parts)
         return (part.call_id for part in parts if isinstance(part, ToolResult))
 
-    def _seconds(self) -> float:
-        """Return how long the next call of the model may take."""
-        most = self.speaker.settings.timeout or self.speaker.call_seconds
-        left = seconds_left(self.run, self.speaker.limits)
-        return most if left is None else min(most, left)
-
-    def _settings(self, seconds: float) -> ModelSettings:
-        settings = self.speaker.settings
-        return settings if self.speaker.limits.max_seconds is None else replace(settings, timeout=seconds)
-
     async def _use(self, answer: Answer, call: int) -> None:
         """Use the tools that an answer asks for; both become part of the turn."""
         self.messages.append(answer.message(author=self.speaker.name, turn=self.number))
         self.said.clear()
-        self.tooling = Tooling(self.run, self.speaker, turn=self.number)
-        results = await self.tooling.use_all(answer.calls, path=f"{self.path}/tool/{call}")
+        path = f"{self.path}/tool/{call}"
+        self.tooling = Tooling(self.run, self.speaker, answer.calls, turn=self.number, path=path)
+        results = await self.tooling.use_all()
         self.tooling = None
         self.messages += [self._message(result) for result in results]
         self.further += (answer.shown, *(shown_result(result) for result in results))
@@ -181,31 +225,41 @@ class Talk:
         return result_message(result, author=self.speaker.name, turn=self.number)
 
     async def _ask_what_fits(self, path: str, plan: Plan) -> StepResult:
-        """Ask, and ask again with less of the history where the provider finds it too long."""
-        for cut in range(CUTS + 1):
-            passage = (await self.passage()).then(self.further)
+        """Ask, and ask again with less where the provider finds it too long, all within the plan's time."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + plan.within_seconds
+        while True:
+            prompt = self._prompt(await self.shown(), path, seconds=end - clock() if self.cuts else None)
             try:
-                result = await self._hear(self._prompt(passage, path, plan), path, plan)
+                result = await self._hear(prompt, path, plan)
             except ContextTooLong:
-                if cut == CUTS:
+                if self.cuts == CUTS or self.said:
                     raise
-                self.room //= 2
-                continue
-            if cut:
-                self.speaker.windows.learn(self.speaker.llm, self.room)
-            return result
-        raise AssertionError("not reached")
+                self.cuts += 1
+            else:
+                if self.cuts and not self.further:
+                    room = self._fixed + ((self.room - self._fixed) >> self.cuts)
+                    self.speaker.windows.learn(self.speaker.llm, room)
+                return result
 
-    def _prompt(self, passage: Passage, path: str, plan: Plan) -> Prompt:
+    def _prompt(self, passage: Passage, path: str, *, seconds: float | None) -> Prompt:
         return Prompt(
             messages=passage,
-            settings=self._settings(plan.within_seconds),
+            settings=self._settings(seconds),
             response_schema=None if self.persona.shape is None else self.persona.shape.schema,
             tools=self.speaker.specs,
             wants_deltas=self.speaker.wants_deltas,
             key=f"{self.run.run.id}:{path}",
             resumes=self.run.journal.begun(path),
         )
+
+    def _settings(self, seconds: float | None) -> ModelSettings:
+        """Return the settings of the next call, with so many seconds for it if they are not the usual."""
+        if seconds is not None:
+            return replace(self.speaker.settings, timeout=max(seconds, 0.001))
+        if self.speaker.limits.max_seconds is None:
+            return self.speaker.settings
+        return replace(self.speaker.settings, timeout=self.seconds())
 
     async def _hear(self, prompt: Prompt, path: str, plan: Plan) -> StepResult:
         async with aclosing(self.speaker.llm.stream(prompt)) as events:
@@ -222,13 +276,20 @@ class Talk:
                         return keep(event)
         raise ModelMalformed("the model's answer has no end")
 
-    async def _abandon(self, path: str) -> None:
-        """Have the provider stop what nobody waits for any more."""
+    async def _abandon(self, path: str, error: BaseException) -> None:
+        """Have the provider stop what nobody waits for any more, if that is so."""
         external_id = self.run.journal.begun(path)
-        if self.run.stop and external_id is not None:
+        if external_id is not None and (self.run.stop or isinstance(error, ModelError)):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ABANDON_SECONDS):
                     await self.speaker.llm.abandon(external_id)
+
+    def _tell_again(self, answer: Answer) -> None:
+        """Tell an answer that another process has heard."""
+        for thought in answer.reasoning:
+            if thought.text:
+                self.run.emit(ReasoningDelta(text=thought.text, author=self.speaker.name))
+        self._say(answer.text)
 
     def _restart(self, path: str) -> None:
         """Have everybody forget what was said of a step: it comes again."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
@@ -9,104 +10,156 @@ import orjson
 
 from tertulia.engine.active import ActiveRun
 from tertulia.engine.turns import Decision, Plan, StepResult
+from tertulia.errors import ToolError
 from tertulia.events import ToolCalled, ToolFinished
+from tertulia.memory.shortening import shortened
+from tertulia.messages import clean_text
 from tertulia.parts import ToolCall, ToolResult
-from tertulia.tools.base import Tool, ToolContext
+from tertulia.tools.arguments import parse_arguments
+from tertulia.tools.base import MAX_OUTPUT, Tool, ToolContext
 from tertulia.tools.using import use
-from tertulia.turn.limits import check_limits
+from tertulia.turn.limits import check_limits, seconds_left, steps_left
 from tertulia.turn.speaker import Speaker
 from tertulia.usage import Usage
 
 KIND: Final = "tool"
 """Kind of the steps that use a tool."""
+MAX_CALLS: Final = 32
+"""Uses of tools that one answer may ask for; more are refused."""
+_AT_ONCE: Final = 8
 _GRACE_SECONDS: Final = 5.0
-_SHOWN: Final = 500
+_OURS: Final = 1
+"""Marks what a tool has given, other than what somebody has stated who looked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """A call in its place."""
+
+    call: ToolCall
+    path: str
+    tool: Tool | None
 
 
 class Tooling:
-    """What an agent can use in one turn of a run."""
+    """The tools that one answer of a turn asks for."""
 
-    def __init__(self, run: ActiveRun, speaker: Speaker, *, turn: int) -> None:
+    def __init__(
+        self, run: ActiveRun, speaker: Speaker, calls: Sequence[ToolCall], *, turn: int, path: str
+    ) -> None:
         self._run, self._speaker, self._turn = run, speaker, turn
-        self.finished: list[ToolResult] = []
-        """What was given so far, in the order in which it came."""
+        self._uses = [
+            _Use(call, f"{path}/{place}", speaker.tools.get(call.name)) for place, call in enumerate(calls, 1)
+        ]
+        self._refused: dict[str, str] = {}
+        """Why it is not used, by the path of the use."""
 
-    async def use_all(self, calls: Sequence[ToolCall], *, path: str) -> list[ToolResult]:
-        """Use the tools that one answer asks for, side by side, and return their results in its order.
+    @property
+    def finished(self) -> list[ToolResult]:
+        """What is known by now of what came of it, in the order of the calls."""
+        found = (self._known(use) for use in self._uses)
+        return [result for result in found if result is not None]
+
+    async def use_all(self) -> list[ToolResult]:
+        """Use the tools, side by side, and return their results in the order of the calls.
 
         Those that need it are approved first, one after the other; while somebody has to decide, the
         run waits and nothing of this answer is used. A use that cannot go on does not cut short the
-        others. Raises what :meth:`ActiveRun.step` raises.
+        others. Raises what :meth:`ActiveRun.step` raises, several at once as a group.
         """
-        places = [f"{path}/{place}" for place in range(1, len(calls) + 1)]
-        for call in calls:
-            self._tell(call)
-        refused = {at: self._refusal(call, at) for call, at in zip(calls, places, strict=True)}
+        for each in self._uses:
+            self._tell(each.call)
+        self._keep_to_the_limits()
+        for each in self._uses:
+            self._have_approved(each)
+        few = asyncio.Semaphore(_AT_ONCE)
         outcomes = await asyncio.gather(
-            *(self._use(call, at, refused[at]) for call, at in zip(calls, places, strict=True)),
-            return_exceptions=True,
+            *(self._use(each, few) for each in self._uses), return_exceptions=True
         )
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        _raise(outcomes)
         return [outcome for outcome in outcomes if isinstance(outcome, ToolResult)]
 
-    def _refusal(self, call: ToolCall, path: str) -> str | None:
-        """Return why a person does not want a tool to be used; ``None`` if nobody minds."""
-        tool = self._speaker.tools.get(call.name)
-        if tool is None or not tool.rules.needs_approval:
-            return None
-        decision = self._run.ask(
-            f"{path}/approval",
-            kind="approval",
-            message=f"{self._speaker.name} wants to use {call.name} with {_shortened(call.arguments)}",
-            subject=orjson.dumps(
-                {"tool": call.name, "call_id": call.id, "arguments": call.arguments}
-            ).decode(),
-        )
-        return None if decision.verdict == "approve" else _denied(decision)
+    def _keep_to_the_limits(self) -> None:
+        """Refuse what goes beyond the limits of the run; raise if nothing at all may be done any more."""
+        new = [each for each in self._uses if not self._run.journal.knows(each.path)]
+        if new:
+            check_limits(self._run, self._speaker.limits, new[0].path)
+        left = steps_left(self._run, self._speaker.limits)
+        for each in new if left is None else new[left:]:
+            if left is not None:
+                self._refused[each.path] = "Not used: the run may take no further steps."
+        for each in self._uses[MAX_CALLS:]:
+            self._refused[each.path] = f"Not used: no more than {MAX_CALLS} tools can be used at a time."
 
-    async def _use(self, call: ToolCall, path: str, refusal: str | None) -> ToolResult:
-        if refusal is None:
-            result = await self._used(call, path)
-        else:
-            result = ToolResult(call_id=call.id, name=call.name, text=refusal, is_error=True)
-        self.finished.append(result)
+    def _have_approved(self, each: _Use) -> None:
+        """Wait for somebody's decision about a use, if it needs one and could go on with it."""
+        if each.tool is None or not each.tool.rules.needs_approval or each.path in self._refused:
+            return
+        if self._run.journal.knows(each.path) or not _can_be_used(each.call, each.tool):
+            return
+        call = each.call
+        decision = self._run.ask(
+            f"{each.path}/approval",
+            kind="approval",
+            message=f"{self._speaker.name} wants to use {call.name}",
+            subject=_subject(call),
+        )
+        if decision.verdict != "approve":
+            self._refused[each.path] = _denied(decision)
+
+    async def _use(self, each: _Use, few: asyncio.Semaphore) -> ToolResult:
+        async with few:
+            result = self._not_used(each) or await self._used(each)
         self._run.emit(
             ToolFinished(
                 turn=self._turn,
                 author=self._speaker.name,
-                call_id=call.id,
-                name=call.name,
+                call_id=result.call_id,
+                name=result.name,
                 text=result.text,
                 is_error=result.is_error,
             )
         )
         return result
 
-    async def _used(self, call: ToolCall, path: str) -> ToolResult:
-        tool = self._speaker.tools.get(call.name)
-        check_limits(self._run, self._speaker.limits, path)
-
+    async def _used(self, each: _Use) -> ToolResult:
         async def work() -> StepResult:
-            if tool is None:
-                used = _unknown(call, self._speaker)
-            else:
-                used = await use(tool, call, self._context(path))
-            kept = {"v": 1, "text": used.text, "is_error": used.is_error}
+            used = await self._result_of_using(each)
+            kept = {"v": _OURS, "text": used.text, "is_error": used.is_error}
             return StepResult(output=orjson.dumps(kept).decode(), usage=Usage(tool_calls=1))
 
-        kept = await self._run.step(path, work, _plan(call, tool))
-        return _result(call, kept.output)
+        return _result(each.call, (await self._run.step(each.path, work, _plan(each))).output)
+
+    async def _result_of_using(self, each: _Use) -> ToolResult:
+        call, left = each.call, seconds_left(self._run, self._speaker.limits)
+        if each.tool is None:
+            known = ", ".join(sorted(self._speaker.tools)) or "none"
+            return _error(call, f"There is no tool of this name. The tools are: {known}.")
+        try:
+            return await use(each.tool, call, self._context(each.path), within_seconds=left)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return _error(call, "The tool was cut off from within.")  # and nobody else has cancelled it
+
+    def _not_used(self, each: _Use) -> ToolResult | None:
+        refusal = self._refused.get(each.path)
+        return None if refusal is None else _error(each.call, refusal)
+
+    def _known(self, each: _Use) -> ToolResult | None:
+        output = self._run.journal.output(each.path)
+        return self._not_used(each) if output is None else _result(each.call, output)
 
     def _context(self, path: str) -> ToolContext:
-        run = self._run
+        run, conversation = self._run.run, self._run.conversation
         return ToolContext(
-            key=f"{run.run.id}:{path}",
-            run_id=run.run.id,
-            conversation_id=run.conversation.shown_id,
+            key=f"{run.id}:{path}",
+            run_id=run.id,
+            conversation_id=conversation.id,
             agent=self._speaker.name,
-            user_id=run.conversation.user_id,
+            user_id=conversation.user_id,
+            tenant=conversation.tenant,
         )
 
     def _tell(self, call: ToolCall) -> None:
@@ -121,41 +174,64 @@ class Tooling:
         )
 
 
-def _plan(call: ToolCall, tool: Tool | None) -> Plan:
-    identity = sha256(f"{KIND}\n{call.name}\n{call.arguments}".encode()).digest()
-    if tool is None:
-        return Plan(kind=KIND, identity=identity, within_seconds=_GRACE_SECONDS)
+def _raise(outcomes: Sequence[ToolResult | BaseException]) -> None:
+    """Raise what the uses have raised, if anything."""
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
+            raise outcome
+    raised = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    if len(raised) == 1:
+        raise raised[0]
+    if raised:
+        raise ExceptionGroup("several uses of tools cannot go on", raised)
+
+
+def _can_be_used(call: ToolCall, tool: Tool) -> bool:
+    """Whether its arguments are such that a person need be asked at all."""
+    try:
+        parse_arguments(call.arguments, tool.spec)
+    except ToolError:
+        return False
+    return True
+
+
+def _plan(each: _Use) -> Plan:
+    identity = sha256(f"{KIND}\n{each.call.name}\n{each.call.arguments}".encode()).digest()
+    if each.tool is None:
+        return Plan(kind=KIND, identity=identity, within_seconds=_GRACE_SECONDS, subject=_subject(each.call))
+    rules = each.tool.rules
     return Plan(
         kind=KIND,
         identity=identity,
-        within_seconds=tool.rules.within_seconds + _GRACE_SECONDS,
-        has_effect=not tool.rules.is_idempotent,
-        on_unknown=tool.rules.on_unknown,
+        within_seconds=rules.within_seconds + _GRACE_SECONDS,
+        has_effect=not rules.is_idempotent,
+        on_unknown=rules.on_unknown,
+        subject=_subject(each.call),
     )
 
 
-def _unknown(call: ToolCall, speaker: Speaker) -> ToolResult:
-    known = ", ".join(sorted(speaker.tools)) or "none"
-    text = f"There is no tool of this name. The tools are: {known}."
-    return ToolResult(call_id=call.id, name=call.name, text=text, is_error=True)
+def _subject(call: ToolCall) -> str:
+    return orjson.dumps({"tool": call.name, "call_id": call.id, "arguments": call.arguments}).decode()
 
 
 def _result(call: ToolCall, output: str) -> ToolResult:
     """Return a result as it was kept, or as somebody has stated it who knew what came of it."""
     kept = orjson.loads(output)
-    if isinstance(kept, dict) and isinstance(kept.get("text"), str):
-        is_error = bool(kept.get("is_error"))
+    if isinstance(kept, dict) and kept.get("v") == _OURS and isinstance(kept.get("text"), str):
+        is_error = kept.get("is_error") is True
         return ToolResult(call_id=call.id, name=call.name, text=kept["text"], is_error=is_error)
     if kept is None:
         kept = "It was done; its result is not known."
     text = kept if isinstance(kept, str) else orjson.dumps(kept).decode()
-    return ToolResult(call_id=call.id, name=call.name, text=text)
+    return shortened(ToolResult(call_id=call.id, name=call.name, text=clean_text(text)), MAX_OUTPUT)
+
+
+def _error(call: ToolCall, text: str) -> ToolResult:
+    return ToolResult(call_id=call.id, name=call.name, text=text, is_error=True)
 
 
 def _denied(decision: Decision) -> str:
-    why = f": {decision.value}" if isinstance(decision.value, str) and decision.value.strip() else ""
-    return f"A person has not allowed this use of the tool{why}"
-
-
-def _shortened(arguments: str) -> str:
-    return arguments if len(arguments) <= _SHOWN else f"{arguments[:_SHOWN]} …"
+    told = "A person has not allowed this use of the tool"
+    if not isinstance(decision.value, str) or not decision.value.strip():
+        return f"{told}."
+    return f"{told}: {clean_text(decision.value)[:MAX_OUTPUT]}"

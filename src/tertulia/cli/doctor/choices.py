@@ -6,14 +6,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from tertulia.cli.doctor.findings import HIDDEN, Case, Finding, broken, good, warning, without_secrets
-from tertulia.errors import InvalidInput
+from tertulia.cli.doctor.findings import (
+    HIDDEN,
+    Case,
+    Finding,
+    advice_of,
+    broken,
+    good,
+    warning,
+    without_secrets,
+)
+from tertulia.cli.offers import try_model
+from tertulia.errors import InvalidInput, ModelRefused, TertuliaError
 from tertulia.llms import LLMS
+from tertulia.llms.naming import split_name
 from tertulia.llms.prices import Prices
-from tertulia.settings import PREFIX, Settings, misspelt
+from tertulia.settings import LOCAL_MODEL, PREFIX, Settings, misspelt
 
 ENV_FILE: Final = ".env"
 _KEYS: Final = ("_KEY", "_KEY_ID", "_TOKEN", "_TOKEN_BEDROCK", "_CREDENTIALS")
+_SET: Final = "set "
 _ALSO: Final = ("AWS", "CO", "GEMINI", "HF")
 """What else the names of keys begin with, beside the providers' own names."""
 
@@ -41,10 +53,15 @@ async def check_settings(case: Case) -> list[Finding]:
     return [good("settings", where if found else f"all as they are by default; {where}"), *found]
 
 
-async def check_keys(_case: Case) -> list[Finding]:
-    """Say which providers' keys are there, by the names of their variables."""
+async def check_keys(case: Case) -> list[Finding]:
+    """Say which providers' keys are there, by the names of their variables, and which the default lacks."""
     names = sorted(name for name, value in os.environ.items() if value and _is_key(name))
-    found = [good("keys", ", ".join(names) if names else "none of a provider: the embedded model needs none")]
+    default = case.models.names(None)
+    lacking = [finding for name in default if (finding := await _lacking_key(name, case))]
+    found = [good("keys", ", ".join(names))] if names else []
+    if not names and not lacking:
+        found.append(good("keys", f"none of a provider: {_needs_none(default)}"))
+    found += lacking
     if url := os.environ.get("OPENAI_BASE_URL"):
         found.append(good("keys", f"OPENAI_BASE_URL leads to {without_secrets(url)}"))
     return found
@@ -59,6 +76,24 @@ async def check_prices(case: Case) -> list[Finding]:
     except InvalidInput as error:
         return [broken("prices", str(error), f"mend the file that {PREFIX}PRICES_FILE names")]
     return [good("prices", f"{case.settings.prices_file} goes before what providers list")]
+
+
+async def _lacking_key(model: str, case: Case) -> Finding | None:
+    try:
+        await try_model(split_name(model), case.models.options)
+    except ModelRefused as error:
+        advice = advice_of(error)
+        is_about_a_key = _is_key(advice.removeprefix(_SET))
+        return warning("keys", f"{model} wants one", advice) if is_about_a_key else None
+    except TertuliaError:
+        pass  # The check of models tells of it.
+    return None
+
+
+def _needs_none(models: tuple[str, ...]) -> str:
+    if models == (LOCAL_MODEL,):
+        return "the embedded model needs none"
+    return f"{', '.join(models)} {'needs' if len(models) == 1 else 'need'} none"
 
 
 def _env_file() -> str:

@@ -16,7 +16,10 @@ from tertulia.settings import Settings
 Mark: TypeAlias = Literal["good", "warning", "broken"]
 
 HIDDEN: Final = "…"
-_TYPED: Final = re.compile(r"pip install [\w\[\]-]+|\bset [A-Z][A-Z0-9]*_[A-Z0-9_]+")
+_VARIABLE: Final = r"[A-Z][A-Z0-9]*_[A-Z0-9_]+"
+_TYPED: Final = re.compile(
+    rf"pip install [\w\[\]-]+|\bstart it with [\w -]+(?:, or set {_VARIABLE})?|\b(?:set|see to) {_VARIABLE}"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

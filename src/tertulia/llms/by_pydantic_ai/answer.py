@@ -13,6 +13,7 @@ from pydantic_ai.messages import (
     ThinkingPart,
     ThinkingPartDelta,
     ToolCallPart,
+    ToolCallPartDelta,
 )
 from pydantic_ai.usage import RequestUsage
 
@@ -51,10 +52,17 @@ class Heard:
             return self._said(piece.content)
         if isinstance(piece, ThinkingPart):
             return self._thought(piece.content)
+        if isinstance(piece, ToolCallPart):
+            self._grow(_length(piece.args))
         return None
 
     def whole(self, response: ModelResponse) -> TextDelta | None:
         """Take in an answer that came in one piece."""
+        for part in response.parts:
+            if isinstance(part, ThinkingPart):
+                self._grow(len(part.content))
+            elif isinstance(part, ToolCallPart):
+                self._grow(_length(part.args))
         return self._said("".join(part.content for part in response.parts if isinstance(part, TextPart)))
 
     def rest(self) -> TextDelta | None:
@@ -82,6 +90,8 @@ class Heard:
             return self._said(event.delta.content_delta)
         if isinstance(event.delta, ThinkingPartDelta):
             return self._thought(event.delta.content_delta or "")
+        if isinstance(event.delta, ToolCallPartDelta):
+            self._grow(_length(event.delta.args_delta))
         return None
 
     def _said(self, text: str) -> TextDelta | None:
@@ -91,13 +101,18 @@ class Heard:
         if not text:
             return None
         self._texts.append(text)
-        self._size += len(text)
-        check_size(self._size)
+        self._grow(len(text))
         return TextDelta(text)
 
     def _thought(self, text: str) -> ReasoningDelta | None:
         shown = self._clean_thought.feed(text)
+        self._grow(len(shown))
         return ReasoningDelta(shown) if shown else None
+
+    def _grow(self, length: int) -> None:
+        """Count what has come of text, thoughts and calls; raises ``ModelMalformed`` for too much."""
+        self._size += length
+        check_size(self._size)
 
 
 def usage_of(found: RequestUsage) -> Usage:
@@ -109,6 +124,11 @@ def usage_of(found: RequestUsage) -> Usage:
         reasoning_tokens=_count(found.output_reasoning_tokens),
         model_calls=1,
     )
+
+
+def _length(arguments: str | Mapping[str, object] | None) -> int:
+    """Return how long a call's arguments are as text, or a piece of them."""
+    return len(arguments) if isinstance(arguments, str) else len(str(arguments or ""))
 
 
 def _count(tokens: int) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
-from typing import cast
+from typing import Final, cast
 
 from pydantic_ai.direct import model_request, model_request_stream
 from pydantic_ai.messages import ModelMessage, ModelResponseStreamEvent
@@ -14,10 +14,13 @@ from tertulia.llms.base import LLMEvent, Prompt
 from tertulia.llms.by_pydantic_ai.answer import Heard
 from tertulia.llms.by_pydantic_ai.conversation import messages_of
 from tertulia.llms.by_pydantic_ai.dialect import Dialect
-from tertulia.llms.by_pydantic_ai.failures import ours
+from tertulia.llms.by_pydantic_ai.failures import ours, unopened
 from tertulia.llms.by_pydantic_ai.manners import Manners
 from tertulia.llms.by_pydantic_ai.own_task import in_own_task
 from tertulia.llms.by_pydantic_ai.request import Form
+from tertulia.llms.owned import OwnedTasks
+
+_GOODBYE_SECONDS: Final = 1.0
 
 
 class AskedModel:
@@ -27,9 +30,11 @@ class AskedModel:
         self, model: Model, manners: Manners, *, close: Callable[[], Awaitable[object]] | None = None
     ) -> None:
         self._model, self._close = model, close
+        self._if_out_of_reach = manners.if_out_of_reach
         self._dialect = Dialect.of(model, manners)
         self._form = Form(model, manners)
         self._entered: AsyncExitStack | None = None
+        self._tasks = OwnedTasks()
 
     @property
     def window(self) -> int | None:
@@ -37,15 +42,20 @@ class AskedModel:
         return self._model.context_window
 
     async def enter(self) -> None:
-        """Take hold of the connections."""
-        stack = AsyncExitStack()
-        if self._close:
-            stack.push_async_callback(self._close)
-        await stack.enter_async_context(self._model)
-        self._entered = stack
+        """Take hold of the connections; raises ``ModelRefused`` if that cannot be done."""
+        try:
+            async with AsyncExitStack() as stack:
+                if self._close:
+                    stack.push_async_callback(self._close)
+                await stack.enter_async_context(self._model)
+                self._entered = stack.pop_all()
+        except Exception as error:
+            # As for a call: it is the libraries' code that runs here.
+            raise unopened(error, self._model.model_name) from error
 
     async def close(self) -> None:
         """Let go of the connections; may be called twice."""
+        await self._tasks.finish(within_seconds=_GOODBYE_SECONDS)
         entered, self._entered = self._entered, None
         if entered:
             await entered.aclose()
@@ -57,14 +67,15 @@ class AskedModel:
             settings = self._form.settings(prompt, messages)
             parameters = self._form.parameters(prompt, messages)
             ask = self._in_pieces if prompt.wants_deltas else self._at_once
-            async with aclosing(in_own_task(ask(messages, settings, parameters))) as events:
+            asked = ask(messages, settings, parameters)
+            async with aclosing(in_own_task(asked, owner=self._tasks)) as events:
                 async for event in events:
                     yield event
         except ModelError:
             raise
         except Exception as error:
             # Whatever a dozen libraries may raise, now or in their next version, is translated here.
-            raise ours(error) from error
+            raise ours(error, if_out_of_reach=self._if_out_of_reach) from error
 
     async def _at_once(
         self, messages: list[ModelMessage], settings: ModelSettings, parameters: ModelRequestParameters

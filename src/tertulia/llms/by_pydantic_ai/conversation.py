@@ -25,6 +25,7 @@ from tertulia.llms.by_pydantic_ai.call_ids import CallIds
 from tertulia.llms.by_pydantic_ai.dialect import Dialect
 from tertulia.llms.by_pydantic_ai.media import Content, Withheld, content_of
 from tertulia.llms.by_pydantic_ai.opaque import shown_call, shown_reasoning
+from tertulia.llms.withheld import newly_sent
 from tertulia.messages import clean_text
 from tertulia.parts import Media, Part, Reasoning, Text, ToolCall, ToolResult
 
@@ -39,9 +40,9 @@ NOTHING: Final = "(nothing)"
 def messages_of(shown: Sequence[Shown], dialect: Dialect) -> list[ModelMessage]:
     """Return what a model is shown; raises :class:`ModelRefused` for newly sent media that it cannot be."""
     turns = _Turns(dialect)
-    newest = max((place for place, each in enumerate(shown) if each.role == "assistant"), default=-1)
-    for place, each in enumerate(shown):
-        turns.add(each, is_new=place > newest)
+    newest = newly_sent(shown)
+    for each in shown:
+        turns.add(each, is_new=each is newest)
     return turns.finished()
 
 

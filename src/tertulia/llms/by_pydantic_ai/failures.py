@@ -75,10 +75,15 @@ _LACKING: Final[Mapping[str, str]] = {
 _LONGEST_WAIT: Final = 7 * 24 * 3600.0
 
 
-def ours(error: Exception) -> ModelError:
-    """Return our error for any that a call has raised; its text holds nothing of the provider's."""
+def ours(error: Exception, *, if_out_of_reach: str = "") -> ModelError:
+    """Return our error for any that a call has raised; its text holds nothing of the provider's.
+
+    ``if_out_of_reach`` says what to do if there was no connection.
+    """
     if isinstance(error, ModelHTTPError):
         return _of_status(error)
+    if if_out_of_reach and isinstance(error, ModelConnectionError):
+        return ModelUnreachable(f"the model's provider cannot be reached: {if_out_of_reach}")
     leaf = _leaf(error) or ModelMalformed
     wait = error.retry_after if isinstance(error, ModelAPIError) else None
     return leaf(_TEXTS[leaf], retry_after=_bounded(wait))

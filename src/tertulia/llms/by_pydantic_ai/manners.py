@@ -47,6 +47,8 @@ class Manners:
     """Whether it enforces an answer's schema where it has tools."""
     shapes_in_pieces: bool = True
     """Whether it enforces an answer's schema where it streams."""
+    if_out_of_reach: str = ""
+    """What to do if it cannot be reached, where that is up to whoever asks."""
 
 
 MANNERS: Final[Mapping[str, Manners]] = {
@@ -82,7 +84,11 @@ MANNERS: Final[Mapping[str, Manners]] = {
     ),
     "huggingface": Manners(extra="huggingface", takes=_IMAGES, alternates=True, is_shown_reasoning=False),
     "mistral": Manners(extra="mistral", fetches=_IMAGES_AND_PDF, call_id=_SHORT_CALL_ID, hottest=1.5),
-    "ollama": Manners(takes=_IMAGES, fetches=_NOTHING),
+    "ollama": Manners(
+        takes=_IMAGES,
+        fetches=_NOTHING,
+        if_out_of_reach="start it with ollama serve, or set OLLAMA_BASE_URL",
+    ),
     "openrouter": Manners(extra="openrouter", fetches=_IMAGES_AND_PDF),
 }
 _OTHERS: Final = Manners()

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 from pydantic_ai.messages import AudioUrl, BinaryContent, DocumentUrl, ImageUrl
 
 from tertulia.llms.by_pydantic_ai.dialect import Dialect
+from tertulia.llms.withheld import words_for
 from tertulia.messages import clean_text
 from tertulia.parts import Media, MediaKind
 
@@ -80,11 +81,7 @@ def _text_file(media: Media, found: bytes) -> str:
 
 
 def _withheld(media: Media, why: str) -> Withheld:
-    name = f" {media.name}" if media.name else ""
-    kind = {"image": "an image", "audio": "a recording"}.get(media.kind, "a file")
-    return Withheld(
-        words=clean_text(f"[{kind}{name} that cannot be shown here]"), why=f"the {media.kind} {why}"
-    )
+    return Withheld(words=words_for(media), why=f"the {media.kind} {why}")
 
 
 def _sniffed(found: bytes) -> str | None:

@@ -1,8 +1,9 @@
 """Models by name: what pydantic-ai knows of a provider, put together with what we were told."""
 
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import replace
+from typing import Any, Final, Protocol, TypeAlias
 
 from pydantic_ai.models import infer_model, known_model_names
 from pydantic_ai.providers import Provider, infer_provider_class
@@ -16,8 +17,27 @@ from tertulia.registry import load
 _Close: TypeAlias = Callable[[], Awaitable[object]]
 _Opened: TypeAlias = tuple[Provider[Any], _Close | None]
 
+_NO_KEY: Final = "none"
 _SOME_REGION: Final = "us-east-1"
+_READ_SECONDS: Final = 1200
+"""The longest silence on a line: beyond all that is waited for around a model, usually."""
+_LEGACY_HTTP: Final = frozenset({"cohere", "groq"})
+"""Providers whose libraries take a client of HTTPX 0 only."""
+_OWN_HTTP: Final = frozenset({"huggingface"})
+"""Providers whose libraries make such a client themselves, and say no to any other."""
 _DEFAULT_URLS: Final = {"ollama": ("OLLAMA_BASE_URL", "http://localhost:11434/v1")}
+
+
+class _Request(Protocol):
+    headers: MutableMapping[str, str]
+
+
+class _Http(Protocol):
+    """A client of either HTTPX, which providers' libraries ask through."""
+
+    event_hooks: dict[str, list[Callable[[_Request], Awaitable[None]]]]
+
+    async def aclose(self) -> None: ...
 
 
 def open_model(name: ModelName, options: LLMOptions) -> AskedModel:
@@ -52,8 +72,11 @@ def _open(provider: str, options: LLMOptions) -> _Opened:
     if url and "base_url" in takes:
         given["base_url"] = url
     elif url and "openai_client" in takes:
-        return _open_at(url, found, options)
-    return found(**given), None
+        return _open_at(url, found, replace(options, api_key=options.key(f"{provider.upper()}_API_KEY")))
+    if "http_client" not in takes or provider in _OWN_HTTP:
+        return found(**given), None
+    http = given["http_client"] = _http(provider, options)
+    return found(**given), http.aclose
 
 
 def _url(provider: str, options: LLMOptions) -> str | None:
@@ -64,23 +87,56 @@ def _url(provider: str, options: LLMOptions) -> str | None:
 
 def _open_at(url: str, found: type[Provider[Any]], options: LLMOptions) -> _Opened:
     """Open a provider that speaks as OpenAI does, at another address than its own."""
-    client = load("openai:AsyncOpenAI")(base_url=url, api_key=options.api_key or "unset", max_retries=0)
+    http = _http("openai", options)
+    if not options.api_key:
+        _send_no_key(http)
+    key = options.api_key or _NO_KEY
+    client = load("openai:AsyncOpenAI")(base_url=url, api_key=key, http_client=http, max_retries=0)
     return found(openai_client=client), client.close  # type: ignore[call-arg]  # looked for before
+
+
+def _http(provider: str, options: LLMOptions) -> _Http:
+    """Return a client of HTTP for a provider's library; whoever asks for it closes it."""
+    http: _Http
+    if provider in _LEGACY_HTTP:
+        make = load("pydantic_ai.models:create_async_http_client")
+        http = make(timeout=_READ_SECONDS, connect=options.connect_seconds)
+    else:
+        limits = load("httpx2:Timeout")(_READ_SECONDS, connect=options.connect_seconds)
+        http = load("pydantic_ai.models:create_async_httpx2_client")(timeout=limits)
+    return http
 
 
 def _open_cohere(_provider: str, options: LLMOptions) -> _Opened:
     found = load("pydantic_ai.providers.cohere:CohereProvider")
+    http = _http("cohere", options)
     if not options.base_url:
-        return found(api_key=options.api_key), None
-    http = load("pydantic_ai.models:create_async_http_client")()
-    key = options.key("CO_API_KEY") or "unset"
-    client = load("cohere:AsyncClientV2")(api_key=key, base_url=options.base_url, httpx_client=http)
+        return found(api_key=options.api_key, http_client=http), http.aclose
+    key = options.key("CO_API_KEY")
+    if not key:
+        _send_no_key(http)
+    make = load("cohere:AsyncClientV2")
+    client = make(api_key=key or _NO_KEY, base_url=options.base_url, httpx_client=http)
     return found(cohere_client=client), http.aclose
+
+
+def _send_no_key(http: _Http) -> None:
+    """Have requests go without a key: the libraries themselves want one in any case."""
+    hooks = http.event_hooks
+    http.event_hooks = {**hooks, "request": [*hooks["request"], _without_key]}
+
+
+async def _without_key(request: _Request) -> None:
+    request.headers.pop("Authorization", None)
 
 
 def _open_bedrock(_provider: str, options: LLMOptions) -> _Opened:
     """Open Bedrock with a client of our own, because only so its retries can be turned off."""
-    settings: dict[str, object] = {"retries": {"total_max_attempts": 1}}
+    settings: dict[str, object] = {
+        "retries": {"total_max_attempts": 1},
+        "connect_timeout": options.connect_seconds,
+        "read_timeout": _READ_SECONDS,
+    }
     session = load("botocore.session:Session")()
     if key := options.key("AWS_BEARER_TOKEN_BEDROCK"):
         settings["signature_version"] = "bearer"

@@ -60,7 +60,8 @@ class Form:
             del wanted["seed"]
         if given.get("reasoning_effort") == "none":
             wanted["thinking"] = False
-        if not prompt.tools and self._stand_ins(prompt, messages):
+        is_forbidden = prompt.tools and not prompt.may_call
+        if is_forbidden or self._stand_ins(prompt, messages):
             wanted["tool_choice"] = "none"
         return cast("ModelSettings", {name: wanted[name] for name in wanted.keys() - self._lacking})
 

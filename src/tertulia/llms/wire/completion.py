@@ -11,6 +11,7 @@ from tertulia.errors import ModelRefused
 from tertulia.llms.base import Prompt, Shown
 from tertulia.llms.wire.answer import Answer
 from tertulia.llms.wire.body import Dialect
+from tertulia.llms.withheld import refuse_new_media, words_for
 from tertulia.messages import clean_text
 from tertulia.parts import Media, ToolCall, ToolResult
 
@@ -24,11 +25,10 @@ _NOT_HERE: Final = frozenset({"reasoning_effort"})
 
 
 def encode(model: str, prompt: Prompt, dialect: Dialect) -> bytes:
-    """Return the request's body; raises ``ModelRefused`` for tools and for media."""
-    if prompt.tools:
+    """Return the request's body; raises ``ModelRefused`` for new media, and for tools that may be called."""
+    if prompt.tools and prompt.may_call:
         raise ModelRefused("completions know no tools: choose a model behind openai-chat or openai")
-    if any(isinstance(part, Media) for shown in prompt.messages for part in shown.parts):
-        raise ModelRefused("completions take nothing but text: choose a model behind openai-chat or openai")
+    refuse_new_media(prompt.messages, _why_withheld)
     text, stops = _written(tuple(prompt.messages))
     settings = prompt.settings.sampling()
     body = {"model": model, "prompt": clean_text(text), "max_tokens": USUAL_TOKENS}
@@ -58,6 +58,10 @@ class Continuation(Answer):
         return {"content": text}
 
 
+def _why_withheld(_media: Media) -> str:
+    return "completions take nothing but text: choose a model behind openai-chat or openai"
+
+
 def _written(messages: Sequence[Shown]) -> tuple[str, list[str]]:
     """Return the text to go on with, and what would begin somebody else's words."""
     if len(messages) == 1 and messages[0].role == "user" and not messages[0].name:
@@ -72,7 +76,8 @@ def _written(messages: Sequence[Shown]) -> tuple[str, list[str]]:
 def _line(shown: Shown) -> str:
     """Return what a message adds to a transcript; nothing if it only calls tools."""
     results = [part.text for part in shown.parts if isinstance(part, ToolResult)]
-    text = "\n".join(results) if results else shown.text.strip()
+    withheld = [words_for(part) for part in shown.parts if isinstance(part, Media)]
+    text = "\n".join(results or (shown.text, *withheld)).strip()
     label = _label(shown)
     if not text and any(isinstance(part, ToolCall) for part in shown.parts):
         return ""

@@ -52,11 +52,22 @@ _MAX_WAIT: Final = 7 * 24 * 3600.0
 
 def failure_of(status: int, body: bytes, headers: Mapping[str, str]) -> ModelError:
     """Return the error for a response that is none; it shows the status and the provider's code only."""
+    return _failure(status, error_of(body), retry_after(headers))
+
+
+def error_of(body: bytes) -> Mapping[str, object]:
+    """Return the error in a response that is none, as its provider wrote it; empty if it tells none."""
     try:
-        found = decode(body)
+        return _error_in(decode(body))
     except ModelMalformed:
-        found = None
-    return _failure(status, _error_in(found), retry_after(headers))
+        return {}
+
+
+def is_about(field: str, body: bytes) -> bool:
+    """Whether a response complains of a field of the request: by naming it, or else in its words."""
+    error = error_of(body)
+    named = error.get("param")
+    return str(named).partition(".")[0] == field if named else field.encode() in body
 
 
 def failure_within(event: Mapping[str, object]) -> ModelError | None:

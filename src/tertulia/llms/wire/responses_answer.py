@@ -55,6 +55,7 @@ class ResponsesAnswer:
         """Number of the newest event."""
         self.is_done = False
         """Whether nothing more will come."""
+        self._failure: ModelError | None = None
 
     @property
     def goes_on(self) -> bool:
@@ -78,7 +79,8 @@ class ResponsesAnswer:
     def feed(self, chunk: bytes) -> list[LLMEvent]:
         """Take in bytes and return what they add.
 
-        Raises an error of the ``ModelError`` family for what is no answer and for what carries an error.
+        Raises an error of the ``ModelError`` family for what is no answer and for what carries an error;
+        if the answer was begun with these same bytes, this is told, and :meth:`finished` raises it.
         """
         return self._take(self._frames.feed(chunk))
 
@@ -106,6 +108,8 @@ class ResponsesAnswer:
 
     def finished(self) -> Finished:
         """Return the whole answer; raises if what was heard is none."""
+        if self._failure is not None:
+            raise self._failure
         output = self._output
         if output is None:
             raise self._why_unfinished()
@@ -138,13 +142,21 @@ class ResponsesAnswer:
 
     def _take(self, payloads: list[bytes]) -> list[LLMEvent]:
         out: list[LLMEvent] = []
-        for payload in payloads:
-            if self.is_done:
-                break
-            if payload == DONE:
-                self._note_done(out)
-            elif payload:
-                self._note(decode(payload), len(payload), out)
+        try:
+            for payload in payloads:
+                if self.is_done:
+                    break
+                if payload == DONE:
+                    self._note_done(out)
+                elif payload:
+                    self._note(decode(payload), len(payload), out)
+        except ModelError as error:
+            # Words of an answer that failed are not told any more, but that it was begun is to be known.
+            begun: list[LLMEvent] = [event for event in out if isinstance(event, Begun)]
+            if not begun:
+                raise
+            self._failure, self.is_done = error, True
+            return begun
         return joined(out)
 
     def _note(self, event: object, size: int, out: list[LLMEvent]) -> None:

@@ -11,8 +11,9 @@ from tertulia.agent_settings import ModelSettings
 from tertulia.definitions import ToolSpec
 from tertulia.llms.base import Joinable, Prompt, Shown
 from tertulia.llms.wire.body import SCHEMA_NAME
-from tertulia.llms.wire.responses_items import WIRE, encode_items
+from tertulia.llms.wire.responses_items import WIRE, encode_items, why_withheld
 from tertulia.llms.wire.tool_list import encode_tools, parameters
+from tertulia.llms.withheld import refuse_new_media
 
 Skill: TypeAlias = Literal["keeping", "encrypting", "summing_up"]
 """What not every model or server can do: keep an answer, give its reasoning back to us encrypted,
@@ -31,6 +32,10 @@ class Dialect:
     def without(self, skill: Skill) -> "Dialect":
         """Return the dialect of one that cannot do this either."""
         return Dialect(self.lacks | {skill})
+
+    def also(self, other: "Dialect") -> "Dialect":
+        """Return the dialect of one that lacks what either of these lacks."""
+        return Dialect(self.lacks | other.lacks)
 
     def works_alone(self, settings: ModelSettings) -> bool:
         """Whether an answer is to be worked on by the provider even if we go away."""
@@ -58,14 +63,17 @@ def encode(model: str, prompt: Prompt, dialect: Dialect) -> bytes:
     System messages stay where they stand, as items: the beginning of what the model reads is the same
     from turn to turn, and an answer that follows a kept one needs not be told them again. The stop
     sequences, the seed and the penalties of a prompt's settings are left out, as this API has none,
-    and ``max_tokens`` is never less than it takes.
+    and ``max_tokens`` is never less than it takes. Raises :class:`~tertulia.errors.ModelRefused` for
+    newly sent media that cannot be sent.
     """
+    refuse_new_media(prompt.messages, why_withheld)
     head = b'{"model":%s,"input":[' % orjson.dumps(model)
     parts: list[Buffer] = [head]
     for place, piece in enumerate(_pieces(prompt.messages)):
         parts += (b",", piece) if place else (piece,)
     rest = orjson.dumps(_rest(prompt, dialect), default=dict)
-    return b"".join((*parts, b"],", rest[1:-1], encode_tools(prompt.tools, _tool), b"}"))
+    tools = encode_tools(prompt.tools, _tool, may_call=prompt.may_call)
+    return b"".join((*parts, b"],", rest[1:-1], tools, b"}"))
 
 
 def _pieces(messages: Sequence[Shown]) -> list[Buffer]:

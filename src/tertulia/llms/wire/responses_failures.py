@@ -1,12 +1,13 @@
 """What failures mean that only the Responses API has."""
 
+import re
 from collections.abc import Mapping
+from re import Pattern
 from typing import Final
 
-from tertulia.errors import AnswerGone, ModelError, ModelMalformed, ModelUnreachable
-from tertulia.llms.wire.failures import failure_within
+from tertulia.errors import AnswerGone, ModelError, ModelUnreachable
+from tertulia.llms.wire.failures import error_of, failure_within
 from tertulia.llms.wire.responses_body import Skill
-from tertulia.llms.wire.sse import decode
 
 NOT_FOUND: Final = 404
 
@@ -37,11 +38,18 @@ _BAD_REQUEST: Final = {"type": "invalid_request_error"}
 _MAYBE_LACKING: Final = frozenset({400, 422, 501})
 _MAYBE_GONE: Final = frozenset({400, NOT_FOUND, 422})
 _FOREIGN: Final = ("invalid_encrypted_content", "of type 'reasoning'", "id 'rs_")
-_MARKS: Final[Mapping[Skill, tuple[str, ...]]] = {
-    "encrypting": ("encrypted", "include"),
-    "summing_up": ("summar",),
-    "keeping": ("background", "store"),
+_MARKS: Final[Mapping[Skill, Pattern[str]]] = {
+    "encrypting": re.compile(r"encrypted|\binclude\b"),
+    "summing_up": re.compile(r"summar"),
+    "keeping": re.compile(r"\bbackground\b|\bstored?\b"),
 }
+"""What an error's words speak of."""
+_FIELDS: Final[Mapping[Skill, Pattern[str]]] = {
+    "encrypting": re.compile(r"^include\b"),
+    "summing_up": re.compile(r"^reasoning\.summary$"),
+    "keeping": re.compile(r"^(background|store)$"),
+}
+"""The fields of a request that an error complains of."""
 
 
 def failure_in(event: Mapping[str, object]) -> ModelError:
@@ -71,8 +79,12 @@ def lacking(status: int, body: bytes, used: frozenset[Skill]) -> Skill | None:
     """Return what a server says that it cannot do, of what was used; ``None`` if it says nothing such."""
     if status not in _MAYBE_LACKING:
         return None
-    told = _told(body)
-    return next((skill for skill, marks in _MARKS.items() if skill in used and _any(marks, told)), None)
+    told = error_of(body)
+    # An error that names its field is about that one, whatever else it speaks of.
+    named = str(told.get("param") or "")
+    fits = _FIELDS if named else _MARKS
+    about = named or _words(told)
+    return next((skill for skill, fit in fits.items() if skill in used and fit.search(about)), None)
 
 
 def _any(marks: tuple[str, ...], told: str) -> bool:
@@ -81,11 +93,8 @@ def _any(marks: tuple[str, ...], told: str) -> bool:
 
 def _told(body: bytes) -> str:
     """Return what an error says of its cause: parameter, code and message."""
-    try:
-        found = decode(body)
-    except ModelMalformed:
-        return ""
-    error = found.get("error", found) if isinstance(found, dict) else found
-    if not isinstance(error, dict):
-        return str(error)
+    return _words(error_of(body))
+
+
+def _words(error: Mapping[str, object]) -> str:
     return " ".join(str(error.get(name) or "") for name in ("param", "code", "message", "detail"))

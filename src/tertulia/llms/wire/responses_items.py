@@ -5,10 +5,11 @@ from typing import Final
 
 import orjson
 
-from tertulia.errors import ModelMalformed, ModelRefused
+from tertulia.errors import ModelMalformed
 from tertulia.llms.base import Prompt, Shown
 from tertulia.llms.wire.content import arguments, wire_id, wire_name
 from tertulia.llms.wire.sse import decode
+from tertulia.llms.withheld import words_for
 from tertulia.messages import clean_text
 from tertulia.parts import Media, Part, Reasoning, Text, ToolCall, ToolResult
 
@@ -26,7 +27,7 @@ def encode_items(shown: Shown) -> bytes:
     """Return a message's items with commas between them, as they were encoded when first asked for.
 
     There is at least one. This wire has no field for a speaker's name, so that a user's stands before
-    what they said. Raises :class:`~tertulia.errors.ModelRefused` for media that cannot be sent.
+    what they said. Words stand in for media that cannot be sent.
     """
     known = shown.wire.get(WIRE)
     if known is not None:
@@ -34,6 +35,13 @@ def encode_items(shown: Shown) -> bytes:
     encoded = b",".join(_dumped(item) for item in _items(shown))
     shown.wire[WIRE] = encoded
     return encoded
+
+
+def why_withheld(media: Media) -> str:
+    """Return why media cannot be sent on this wire; nothing if they can."""
+    if media.kind == "audio" and not all(_sound(media)):
+        return "OpenAI takes recordings as WAV or MP3, and not from an address"
+    return ""
 
 
 def without_reasoning(prompt: Prompt) -> Prompt:
@@ -123,22 +131,23 @@ def _block(part: Part) -> dict[str, object] | None:
 
 
 def _media(media: Media) -> dict[str, object]:
+    if why_withheld(media):
+        return {"type": "input_text", "text": words_for(media)}
     if media.kind == "image":
         return {"type": "input_image", "detail": "auto", "image_url": _address(media, "image/png")}
     if media.kind == "audio":
-        return _sound(media)
+        base64, form = _sound(media)
+        return {"type": "input_audio", "input_audio": {"data": base64, "format": form}}
     address = _address(media, "application/pdf")
     if not address.startswith(_DATA):
         return {"type": "input_file", "file_url": address}
     return {"type": "input_file", "filename": media.name or "document.pdf", "file_data": address}
 
 
-def _sound(media: Media) -> dict[str, object]:
+def _sound(media: Media) -> tuple[str, str]:
+    """Return a recording's bytes and their form, each empty if the wire cannot carry it."""
     kind, _, base64 = _address(media, "audio/wav").removeprefix(_DATA).partition(";base64,")
-    form = _SOUNDS.get(kind)
-    if form is None or not base64:
-        raise ModelRefused("OpenAI takes recordings as WAV or MP3, and not from an address")
-    return {"type": "input_audio", "input_audio": {"data": base64, "format": form}}
+    return base64, _SOUNDS.get(kind, "")
 
 
 def _address(media: Media, usual: str) -> str:

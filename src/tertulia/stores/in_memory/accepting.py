@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from tertulia.conversations import Accepted, Branch, Claimant, NewConversation, Once, Run, Submission
-from tertulia.messages import Flag
 from tertulia.stores import rules
 from tertulia.stores.in_memory import branching, conversations, ledger, stopping
 from tertulia.stores.in_memory.once import known, made_before, made_with, note
@@ -45,16 +44,22 @@ def retry(room: Room, names: tuple[str, str], claimant: Claimant, *, once: Once 
     if made is not None:
         return Accepted(run=made.run, conversation=log.row, is_new=False)
     rules.check_open(log.standing())
-    rules.check_repeatable(earlier.run, log.standing(), _flags(log, earlier))
+    rules.check_repeatable(earlier.run, log.standing(), _fate(room, log, earlier))
     note(room, (run_id,), once, new_run_id, now=now)
     run = ledger.asked_again(earlier.run, new_run_id, now=now)
     return _again(room, log, run, earlier=earlier, claimant=claimant)
 
 
-def _flags(log: Log, entry: Entry) -> Flag:
-    """Return what has happened to the message of a run since."""
-    number = entry.run.input_number
-    return log.own(number).flags if number else Flag.NONE
+def _fate(room: Room, log: Log, entry: Entry) -> rules.Fate:
+    """Return what has become of the message of a run since."""
+    run = entry.run
+    if not run.input_number:
+        return rules.Fate(is_newest=False)
+    flags, newest = log.own(run.input_number).flags, log.own(log.row.head)
+    if newest.number == run.input_number:
+        return rules.Fate(flags=flags)
+    last = None if newest.run_id is None else room.runs.get(newest.run_id)
+    return rules.Fate(flags=flags, is_newest=last is not None and rules.went_before(last.run, run))
 
 
 def _named(room: Room, named: str | NewConversation | Branch) -> Log | None:
@@ -102,7 +107,7 @@ def _repeat(
         log.standing(),
         request_hash=submission.request_hash,
         stored_hash=key.request_hash,
-        flags=_flags(log, earlier),
+        fate=_fate(room, log, earlier),
         reopens=submission.reopens,
     )
     if outcome == "join":

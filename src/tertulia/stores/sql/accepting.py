@@ -18,7 +18,7 @@ from tertulia.conversations import (
     Submission,
 )
 from tertulia.errors import IdempotencyMismatch, NotFound
-from tertulia.messages import Flag, now_us
+from tertulia.messages import now_us
 from tertulia.stores import rules
 from tertulia.stores.sql import branching, closing, once, placing, standing, stopping
 from tertulia.stores.sql.placing import NewRun
@@ -173,7 +173,7 @@ async def _repeated(
         held.standing,
         request_hash=submission.request_hash,
         stored_hash=stored_hash,
-        flags=await _flags(db, held, run),
+        fate=await _fate(db, held, run),
         reopens=submission.reopens,
     )
     if verdict == "join":
@@ -194,15 +194,22 @@ async def retry(
         found = await standing.run_found(db, tenant, earlier)
         return Accepted(run=found, conversation=held.conversation, is_new=False)
     rules.check_open(held.standing)
-    rules.check_repeatable(run, held.standing, await _flags(db, held, run))
+    rules.check_repeatable(run, held.standing, await _fate(db, held, run))
     return await _again(db, (held, run, tokens), new, claimant)
 
 
-async def _flags(db: Connection, held: Held, run: Run) -> Flag:
-    """Return what has happened to the message of a failed run since; of no other it is asked."""
+async def _fate(db: Connection, held: Held, run: Run) -> rules.Fate:
+    """Return what has become of the message of a failed run since; of no other it is asked."""
     if run.status is not RunStatus.FAILED or not run.input_number:
-        return Flag.NONE
-    return (await placing.said_at(db, held.conversation, run.input_number)).flags
+        return rules.Fate(is_newest=False)
+    said = await placing.said_at(db, held.conversation, run.input_number)
+    if run.input_number == held.standing.head:
+        return rules.Fate(flags=said.flags)
+    newest = await placing.said_at(db, held.conversation, held.standing.head)
+    if newest.run_id is None:
+        return rules.Fate(flags=said.flags, is_newest=False)
+    row = await db.one(_RUN, {"tenant": run.tenant, "run": ids.to_bytes(newest.run_id)})
+    return rules.Fate(flags=said.flags, is_newest=row is not None and rules.went_before(run_of(row), run))
 
 
 async def _newest_on_its_message(

@@ -25,6 +25,7 @@ ROOMS: Final = (
     "racing",
     "recording",
     "repeating",
+    "resuming",
     "rolling_back",
     "stopping",
     "waiting",

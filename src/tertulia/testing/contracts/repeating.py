@@ -12,7 +12,6 @@ from tertulia.stores.base import Store
 from tertulia.testing.builders import (
     CANCELLED,
     COMPLETED,
-    FAILED,
     a_claimant,
     a_claimed_run,
     a_conversation,
@@ -291,13 +290,6 @@ class RepeatContract:
         conversation = await a_conversation(store)
         failed = await a_failed_run(store, a_submission(conversation, key="k"))
         await an_exchange(store, conversation, "later")
-
-        await _refused(store, conversation, failed)
-
-    async def test_failed_run_is_not_repeated_once_it_has_said_something(self, store: Store) -> None:
-        conversation = await a_conversation(store)
-        failed = await a_claimed_run(store, a_submission(conversation, key="k"))
-        await store.runs.commit(failed.lease, a_finish("half of it", ending=FAILED), None)
 
         await _refused(store, conversation, failed)
 

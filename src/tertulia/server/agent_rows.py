@@ -1,0 +1,30 @@
+"""How agents are shown under ``/v1``, and what every surface shows of them."""
+
+from tertulia.definitions import Agent, AgentDefinition, encode_tool
+from tertulia.messages import to_datetime
+
+
+def stored_agent_row(agent: Agent) -> dict[str, object]:
+    """Return an agent at its version."""
+    return {
+        "object": "agent",
+        "id": agent.id,
+        **definition_row(agent.definition),
+        "version": agent.version,
+        "created_at": to_datetime(agent.created_at),
+    }
+
+
+def definition_row(definition: AgentDefinition) -> dict[str, object]:
+    """Return what an agent's author chose; its response shape is always a text."""
+    return {
+        "name": definition.name,
+        "context": definition.context,
+        "first_message": definition.first_message,
+        "response_shape": definition.response_shape,
+        "instructions": definition.instructions,
+        "model": definition.model,
+        "settings": definition.settings.given(),
+        "tools": [encode_tool(choice) for choice in definition.tools],
+        "limits": definition.limits.given(),
+    }

@@ -1,0 +1,70 @@
+"""The routes of agents: what one is, and what it is to be from now on."""
+
+from dataclasses import replace
+from enum import Enum
+from functools import partial
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+
+from tertulia.app import App
+from tertulia.conversations import DEFAULT_TENANT
+from tertulia.definitions import Agent
+from tertulia.messages import check_text
+from tertulia.server import agent_forms as forms
+from tertulia.server import named
+from tertulia.server.agent_rows import stored_agent_row
+from tertulia.server.bodies import described, read
+from tertulia.server.defining import fields_of
+from tertulia.server.errors import answers
+from tertulia.server.lists import as_response
+from tertulia.server.options import ONCE, once_of
+
+_TAGS: Final[list[str | Enum]] = ["agents"]
+
+
+class Agents:
+    """The routes of this surface on one app."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def mount(self, router: APIRouter) -> None:
+        """Add the routes."""
+        add = partial(router.add_api_route, "/v1/agents/{agent_id}", tags=_TAGS)
+        add(self.get_agent, responses=answers(forms.StoredAgent, 404, 422, 503))
+        add(
+            self.change_agent,
+            methods=["POST"],
+            responses=answers(forms.StoredAgent, 404, 408, 409, 413, 415, 422, 503),
+            openapi_extra=described(forms.ChangeAgent) | ONCE,
+        )
+
+    async def get_agent(self, agent_id: named.AgentName) -> Response:
+        """Return an agent as it is now."""
+        return as_response(stored_agent_row(await self._found(agent_id)))
+
+    async def change_agent(self, request: Request, agent_id: named.AgentName) -> Response:
+        """Change what an agent is: its conversations go on with its newest version.
+
+        What is under way ends as it began. What is left out stays as it is; where that is
+        everything, no new version is made.
+        """
+        form = await read(request, forms.ChangeAgent)
+        once_of(request.headers, form)
+        changed = await self._changed(await self._found(agent_id), fields_of(form, self._app))
+        return as_response(stored_agent_row(changed))
+
+    async def _changed(self, agent: Agent, fields: dict[str, Any]) -> Agent:
+        stored = self._app.store.agents
+        while True:
+            definition = replace(agent.definition, **fields).checked()
+            newest = await stored.update(DEFAULT_TENANT, agent.id, definition)
+            if newest.version <= agent.version + 1:
+                return newest
+            # Somebody made a version in between, which is the one to be changed.
+            missed = await stored.get(DEFAULT_TENANT, agent.id, version=newest.version - 1)
+            agent = replace(missed, version=newest.version)
+
+    async def _found(self, named_so: str) -> Agent:
+        return await self._app.store.agents.get(DEFAULT_TENANT, check_text(named_so, what="agent_id"))

@@ -84,7 +84,7 @@ async def test_who_is_cancelled_while_it_says_goodbye_leaves_nothing_without_an_
     await closes.wait()
     listening.cancel()
     await asyncio.wait((listening,))
-    await owner.finish(within_seconds=5)
+    await owner.finish(within_seconds=SOON)
 
     assert has_ended.is_set()
 

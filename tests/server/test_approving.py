@@ -2,12 +2,17 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 import pytest
 
+from tertulia.app import App
+from tertulia.engine import Decision, journal
 from tertulia.parts import ToolCall
+from tertulia.server.waiting import finished
+from tertulia.testing import builders
 from tertulia.testing.fake_openai import FakeOpenAI
 from tests.server import shop
 from tests.server.conftest import Open
@@ -187,3 +192,46 @@ async def test_a_failure_is_told_to_who_stood_in_line(service: httpx2.AsyncClien
 
     assert (await first).status_code == 200
     assert (second.status_code, second.json()["code"]) == (502, "model_busy")
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_with_a_key_nothing_is_decided_about_the_same_place_once_more(
+    served: httpx2.AsyncClient, app: App, key: str | None
+) -> None:
+    """It was decided to try again, which ended its process too: only a person knows which time is meant."""
+    path = "turn/1/tool/1/1"
+    wait = replace(builders.a_wait(path=path), kind="unknown_outcome")
+    before = journal.decided(wait, Decision(verdict="retry"), steps=(), epoch=0)
+    claim = await builders.a_waiting_run(
+        app.store,
+        builders.a_submission(await builders.a_conversation(app.store), performer="elsewhere"),
+        wait=wait,
+        steps=(before,),
+        claimant=builders.a_claimant(performers=("elsewhere",)),
+    )
+    run = {"id": claim.run.id, "wait": {"path": path}}
+
+    response = await decide(served, run, key=key, verdict="retry")
+
+    if key is None:
+        assert (response.status_code, response.json()["status"]) == (200, "running"), response.text
+    else:
+        assert (response.status_code, response.json()["code"]) == (409, "not_waiting")
+        assert "without an Idempotency-Key" in response.json()["detail"]
+
+
+async def test_who_stands_in_line_is_sent_away_when_the_server_has_to_stop(
+    served: httpx2.AsyncClient, app: App, model: FakeOpenAI
+) -> None:
+    conversation = await a_conversation(served)
+    model.fault("hang")
+    await begin(served, conversation, "one", background=True)
+    await until(lambda: model.open == 1)
+    ticket = await app.runtime.submit("two", conversation=conversation)
+    waiting = asyncio.create_task(finished(ticket, app.store))
+    await asyncio.wait({waiting}, timeout=0.05)
+
+    waiting.cancel()
+
+    assert await waiting is None
+    assert not waiting.cancelling()

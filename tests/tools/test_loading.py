@@ -81,8 +81,8 @@ def test_servers_without_the_library_for_them_are_told_with_the_line_to_type(
 ) -> None:
     path = folder / "mcp.json"
     path.write_text(json.dumps({"mcpServers": {"files": {"command": "never-started"}}}))
-    for name in [name for name in sys.modules if name.startswith("tertulia.tools.mcp_server")]:
-        monkeypatch.delitem(sys.modules, name)
+    for name in ("tertulia.tools.mcp_server", "tertulia.tools.guarded_httpx"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "httpx2", None)
 
     with pytest.raises(MissingExtra, match=r"pip install tertulia\[mcp\]"):

@@ -59,10 +59,11 @@ async def test_no_more_wait_than_are_allowed(blocking: Blocking, caplog: pytest.
     tasks = begun(threads, blocking, "a", "b", "c")
     await until(lambda: len(blocking.begun) == 2)
 
-    with pytest.raises(ToolUnavailable, match="too many calls are made at once"):
-        await threads.run(partial(blocking, "d"))
+    for _ in range(3):
+        with pytest.raises(ToolUnavailable, match="too many calls are made at once"):
+            await threads.run(partial(blocking, "d"))
 
-    assert "no room beside 2 threads" in caplog.text
+    assert caplog.text.count("no room beside 2 threads") == 1
     blocking.may_end.set()
     await asyncio.gather(*tasks)
     assert "d" not in blocking.begun

@@ -36,7 +36,7 @@ class LocalChat(OpenAIChat):
 
     @override
     async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
-        if prompt.tools:
+        if prompt.tools and prompt.may_call:
             raise ModelRefused(
                 "the embedded model cannot use tools; choose another one, for example openai:gpt-5-mini"
             )

@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Final
 
 _LOG: Final = logging.getLogger(__name__)
+_LAST_SECONDS: Final = 0.1
 
 
 class OwnedTasks:
@@ -26,7 +27,7 @@ class OwnedTasks:
         task.add_done_callback(lambda done: self._let_go(done, what))
 
     async def finish(self, *, within_seconds: float) -> None:
-        """Wait for those of this loop that are not done, and cancel what takes longer."""
+        """Wait for those of this loop that are not done; what takes longer is cancelled."""
         here = asyncio.get_running_loop()
         tasks = [task for task in self._tasks if task.get_loop() is here]
         if not tasks:
@@ -34,6 +35,8 @@ class OwnedTasks:
         _, late = await asyncio.wait(tasks, timeout=within_seconds)
         for task in late:
             task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=_LAST_SECONDS)
 
     def _let_go(self, task: asyncio.Task[None], what: str) -> None:
         self._tasks.discard(task)

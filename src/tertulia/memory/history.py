@@ -84,10 +84,8 @@ class LogHistory:
         """
         key = (conversation.tenant, conversation.id, budget)
         view = await self._kept(key, conversation, newest)
-        if view is None:
+        if view is None or not _shorten(view, total=conversation.tokens, budget=budget):
             view = await self._read(conversation, budget=budget)
-        else:
-            _shorten(view, total=conversation.tokens, budget=budget)
         if conversation.tokens - view.cut.before > budget:
             raise ContextTooLong(
                 f"the newest message does not fit: there is room for about {budget} tokens; "
@@ -187,9 +185,13 @@ def _show(view: _View, shown: Shown, *, number: int) -> None:
     view.weight += _weight(shown)
 
 
-def _shorten(view: _View, *, total: int, budget: int) -> None:
-    """Drop from the front what the window has moved past."""
+def _shorten(view: _View, *, total: int, budget: int) -> bool:
+    """Drop from the front what the window has moved past; return whether the rest can be shown.
+
+    It cannot if a call is gone and its result is not: the window may begin with a hidden message.
+    """
     view.cut = move_cut(view.cut, view.sized, total=total, budget=budget)
+    view.pairing.forget(before=view.cut.start)
     while view.sized and view.sized[0].number < view.cut.start:
         view.sized.popleft()
     gone = 0
@@ -200,6 +202,7 @@ def _shorten(view: _View, *, total: int, budget: int) -> None:
         passage = view.shown.passage()
         view.weight -= sum(_weight(shown) for shown in passage[:gone])
         view.shown = view.shown.without_first(gone)
+    return not gone or (bool(view.numbers) and view.shown.passage()[0].role != "tool")
 
 
 def _weight(shown: Shown) -> int:

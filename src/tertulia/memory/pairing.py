@@ -48,6 +48,11 @@ class Pairing:
             for call_id, name in self._open.items()
         )
 
+    def forget(self, *, before: int) -> None:
+        """Expect no result any more for calls in messages of lower numbers: they are shown no more."""
+        if self.called_at < before:
+            self._open = {}
+
     def _answers(self, part: Part) -> bool:
         return isinstance(part, ToolResult) and part.call_id in self._open
 

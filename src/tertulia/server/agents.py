@@ -18,9 +18,18 @@ from tertulia.server.bodies import described, read
 from tertulia.server.defining import fields_of
 from tertulia.server.errors import answers
 from tertulia.server.lists import as_response
-from tertulia.server.options import ONCE, once_of
+from tertulia.server.options import KEY_SCHEMA, in_header, once_of
 
 _TAGS: Final[list[str | Enum]] = ["agents"]
+_AGAIN: Final = {
+    "parameters": [
+        in_header(
+            "Idempotency-Key",
+            "The same change again makes no other version, unless somebody has changed the agent meanwhile.",
+            KEY_SCHEMA,
+        )
+    ]
+}
 
 
 class Agents:
@@ -37,7 +46,7 @@ class Agents:
             self.change_agent,
             methods=["POST"],
             responses=answers(forms.StoredAgent, 404, 408, 409, 413, 415, 422, 503),
-            openapi_extra=described(forms.ChangeAgent) | ONCE,
+            openapi_extra=described(forms.ChangeAgent) | _AGAIN,
         )
 
     async def get_agent(self, agent_id: named.AgentName) -> Response:

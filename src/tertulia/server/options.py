@@ -52,14 +52,14 @@ def in_header(name: str, text: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
 
 
-_KEY: Final = {"type": "string", "minLength": 1, "maxLength": MAX_KEY}
+KEY_SCHEMA: Final = {"type": "string", "minLength": 1, "maxLength": MAX_KEY}
 
 PARAMETERS: Final = [
     in_header(
         "Idempotency-Key",
         "The same message with the same key again has one effect and one answer; when no answer came "
         "of it, the model is asked again about the message that is kept.",
-        _KEY,
+        KEY_SCHEMA,
     ),
     in_header("X-Multitask-Strategy", "As `multitask_strategy`.", {"type": "string", "enum": [*_STRATEGIES]}),
     in_header("X-Expected-Head", "As `expected_head`.", {"type": "integer", "minimum": 0}),
@@ -71,7 +71,7 @@ ONCE: Final = {
         in_header(
             "Idempotency-Key",
             "The same request with the same key again within 24 hours has one effect, and one answer.",
-            _KEY,
+            KEY_SCHEMA,
         )
     ]
 }

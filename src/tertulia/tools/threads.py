@@ -46,7 +46,7 @@ class Threads:
         """Allow ``most`` threads, and ``waiting`` calls beside them; of too many is told ``what`` they do."""
         self._what, self._most, self._waiting, self._wait_seconds = what, most, waiting, wait_seconds
         self._queue: deque[_Call[Any]] = deque()
-        self._at_work = 0
+        self._at_work, self._has_warned = 0, False
         self._lock = Lock()
 
     async def run(self, call: Callable[[], R]) -> R:
@@ -66,6 +66,8 @@ class Threads:
 
     def _enqueue(self, call: "_Call[Any]") -> None:
         with self._lock:
+            if self._at_work < self._most:
+                self._has_warned = False
             if len(self._queue) < self._waiting or self._at_work < self._most:
                 self._queue.append(call)
                 return
@@ -113,7 +115,9 @@ class Threads:
                 raise self._crowded() from None
 
     def _crowded(self) -> ToolUnavailable:
-        _LOG.warning("a call found no room beside %d threads: too many %s", self._at_work, self._what)
+        if not self._has_warned:
+            self._has_warned = True
+            _LOG.warning("a call found no room beside %d threads: too many %s", self._at_work, self._what)
         return ToolUnavailable(f"too many {self._what} at once; nothing was begun, so try again later")
 
 

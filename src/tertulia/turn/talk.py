@@ -81,22 +81,24 @@ class Talk:
             return self.turn(self.last)
         if text.strip() and self.tooling is None:
             return self.turn(Answer(text=text, is_cut=True))
-        return self._broken_off(self.messages) if self.messages else None
+        return self._broken_off(self.messages, self._results()) if self.messages else None
 
     def done(self) -> Turn | None:
         """Return what the turn has done so far, which cannot be undone; None if that is nothing.
 
         Uses of tools stand for themselves: who comes after is to know of them.
         """
-        has_begun = self.tooling is None or self.tooling.finished
-        messages = self.messages if has_begun else self.messages[:-1]
-        return self._broken_off(messages) if messages else None
+        if self.tooling is None or self.tooling.has_done:
+            return self._broken_off(self.messages, self._results()) if self.messages else None
+        return self._broken_off(self.messages[:-1]) if self.messages[1:] else None
 
-    def _broken_off(self, messages: Sequence[Message]) -> Turn:
-        """Return these uses of tools, with what is known by now, marked as a turn without a last word."""
-        kept = [*messages]
-        if self.tooling is not None:
-            kept += [self._message(result) for result in self.tooling.finished]
+    def _results(self) -> list[Message]:
+        """Return what is known by now of the tools that are used just now."""
+        return [] if self.tooling is None else [self._message(result) for result in self.tooling.finished]
+
+    def _broken_off(self, messages: Sequence[Message], results: Sequence[Message] = ()) -> Turn:
+        """Return these uses of tools, marked as a turn without a last word."""
+        kept = [*messages, *results]
         last = max(place for place, message in enumerate(kept) if message.role == "assistant")
         kept[last] = replace(kept[last], flags=kept[last].flags | Flag.INCOMPLETE)
         return self._turn(kept)

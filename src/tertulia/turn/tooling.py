@@ -55,6 +55,11 @@ class Tooling:
         """Why it is not used, by the path of the use."""
 
     @property
+    def has_done(self) -> bool:
+        """Whether anything was used by now."""
+        return any(self._run.journal.output(each.path) is not None for each in self._uses)
+
+    @property
     def finished(self) -> list[ToolResult]:
         """What is known by now of what came of it, in the order of the calls."""
         found = (self._known(use) for use in self._uses)
@@ -81,15 +86,14 @@ class Tooling:
 
     def _keep_to_the_limits(self) -> None:
         """Refuse what goes beyond the limits of the run; raise if nothing at all may be done any more."""
-        new = [each for each in self._uses if not self._run.journal.knows(each.path)]
-        if new:
-            check_limits(self._run, self._speaker.limits, new[0].path)
-        left = steps_left(self._run, self._speaker.limits)
-        for each in new if left is None else new[left:]:
-            if left is not None:
-                self._refused[each.path] = "Not used: the run may take no further steps."
         for each in self._uses[MAX_CALLS:]:
             self._refused[each.path] = f"Not used: no more than {MAX_CALLS} tools can be used at a time."
+        new = [each for each in self._uses[:MAX_CALLS] if not self._run.journal.knows(each.path)]
+        left = steps_left(self._run, self._speaker.limits)
+        for each in () if left is None else new[left:]:
+            self._refused[each.path] = "Not used: the run may take no further steps."
+        if new:
+            check_limits(self._run, self._speaker.limits, new[0].path)
 
     def _have_approved(self, each: _Use) -> None:
         """Wait for somebody's decision about a use, if it needs one and could go on with it."""

@@ -91,7 +91,7 @@ async def test_who_is_cancelled_while_it_says_goodbye_leaves_nothing_without_an_
 
 def pieces(part: str) -> list[ModelResponseStreamEvent]:
     much = "x" * 60
-    return {
+    found: dict[str, list[ModelResponseStreamEvent]] = {
         "thought": [
             PartStartEvent(index=0, part=ThinkingPart(much)),
             PartDeltaEvent(index=0, delta=ThinkingPartDelta(content_delta=much)),
@@ -104,7 +104,8 @@ def pieces(part: str) -> list[ModelResponseStreamEvent]:
             PartStartEvent(index=0, part=ToolCallPart("f", {"a": much})),
             PartDeltaEvent(index=0, delta=ToolCallPartDelta(args_delta={"b": much})),
         ],
-    }[part]
+    }
+    return found[part]
 
 
 @pytest.mark.parametrize("part", ["thought", "call", "call as an object"])

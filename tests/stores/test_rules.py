@@ -30,8 +30,10 @@ from tertulia.errors import (
     StopRequested,
     TertuliaError,
 )
+from tertulia.messages import Flag
 from tertulia.stores.rules import (
     STOPPED,
+    Fate,
     Standing,
     admit,
     appends,
@@ -152,9 +154,9 @@ def test_being_closed_counts_before_anything_else() -> None:
 
 def test_failed_run_is_repeated_in_a_closed_conversation_only_to_open_it() -> None:
     with pytest.raises(ConversationClosed):
-        repeat(RUN, CLOSED, request_hash=b"a", stored_hash=b"a")
+        repeat(RUN, CLOSED, request_hash=b"a", stored_hash=b"a", fate=Fate())
 
-    assert repeat(RUN, CLOSED, request_hash=b"a", stored_hash=b"a", reopens=True) == "again"
+    assert repeat(RUN, CLOSED, request_hash=b"a", stored_hash=b"a", fate=Fate(), reopens=True) == "again"
 
 
 @pytest.mark.parametrize("status", [s for s in RunStatus if s is not RunStatus.FAILED])
@@ -162,23 +164,31 @@ def test_failed_run_is_repeated_in_a_closed_conversation_only_to_open_it() -> No
 def test_known_key_joins_all_but_failed_runs(status: RunStatus, standing: Standing) -> None:
     earlier = replace(RUN, status=status)
 
-    assert repeat(earlier, standing, request_hash=b"a", stored_hash=b"a") == "join"
+    assert repeat(earlier, standing, request_hash=b"a", stored_hash=b"a", fate=Fate()) == "join"
 
 
 def test_failed_run_is_repeated_in_its_place() -> None:
-    assert repeat(RUN, FREE, request_hash=b"a", stored_hash=b"a") == "again"
+    assert repeat(RUN, FREE, request_hash=b"a", stored_hash=b"a", fate=Fate()) == "again"
 
 
-@pytest.mark.parametrize("standing", [*BUSY, Standing(head=5), Standing(head=3)])
-def test_failed_run_is_not_repeated_elsewhere(standing: Standing) -> None:
+@pytest.mark.parametrize("standing", BUSY)
+def test_failed_run_is_not_repeated_beside_another(standing: Standing) -> None:
     with pytest.raises(ConversationMovedOn):
-        repeat(RUN, standing, request_hash=b"a", stored_hash=b"a")
+        repeat(RUN, standing, request_hash=b"a", stored_hash=b"a", fate=Fate())
+
+
+@pytest.mark.parametrize(
+    "fate", [Fate(is_newest=False), Fate(flags=Flag.WITHDRAWN), Fate(flags=Flag.DELETED)]
+)
+def test_failed_run_is_not_repeated_elsewhere(fate: Fate) -> None:
+    with pytest.raises(ConversationMovedOn):
+        repeat(RUN, FREE, request_hash=b"a", stored_hash=b"a", fate=fate)
 
 
 @pytest.mark.parametrize("status", list(RunStatus))
 def test_key_stands_for_one_request(status: RunStatus) -> None:
     with pytest.raises(IdempotencyMismatch):
-        repeat(replace(RUN, status=status), FREE, request_hash=b"a", stored_hash=b"b")
+        repeat(replace(RUN, status=status), FREE, request_hash=b"a", stored_hash=b"b", fate=Fate())
 
 
 def test_key_is_kept_with_what_the_request_names() -> None:

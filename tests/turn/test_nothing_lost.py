@@ -2,17 +2,19 @@
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import pytest
+from typing_extensions import override
 
 from tertulia import ids
 from tertulia.agent_settings import ModelSettings, RunLimits
 from tertulia.conversations import NewConversation
 from tertulia.errors import ContextTooLong, ModelBusy, ModelMalformed, ModelTimeout
 from tertulia.events import ReasoningDelta, first_seq
-from tertulia.llms.base import Begun, Finished, Prompt
-from tertulia.llms.scripted import ScriptedLLM
+from tertulia.llms.base import Begun, Finished, LLMEvent, Prompt
+from tertulia.llms.scripted import Script, ScriptedLLM, ScriptedReply
 from tertulia.memory.tokens import estimate, tokens_of
 from tertulia.messages import Flag
 from tertulia.parts import Reasoning, Text, ToolCall, ToolResult
@@ -49,7 +51,7 @@ async def test_long_result_teaches_nothing_about_the_room_for_other_conversation
         """Read a lot."""
         return "word " * 700
 
-    def reply(prompt: Prompt) -> object:
+    def reply(prompt: Prompt) -> ScriptedReply:
         if sum(len(shown.text) for shown in prompt.messages) > 6000:
             return ContextTooLong("too long")
         last = prompt.messages[-1]
@@ -124,7 +126,7 @@ async def test_judge_gets_no_more_time_than_is_left(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("tertulia.engine.journal.now_us", lambda: now[0])
     timeouts: list[float | None] = []
 
-    def model(prompt: Prompt) -> object:
+    def model(prompt: Prompt) -> ScriptedReply:
         timeouts.append(prompt.settings.timeout)
         now[0] += 3_000_000
         return "Hello." if len(timeouts) == 1 else {"is_over": False, "reason": "no"}
@@ -181,7 +183,8 @@ async def test_arguments_that_no_database_can_hold_do_not_lose_a_paid_answer() -
 
 async def test_answer_that_its_run_gave_up_is_abandoned() -> None:
     class Slow(ScriptedLLM):
-        async def stream(self, prompt):  # type: ignore[no-untyped-def,override]
+        @override
+        async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
             yield Begun("resp_1")
             raise ModelTimeout("too slow")
 
@@ -199,6 +202,7 @@ async def test_answer_that_its_run_gave_up_is_abandoned() -> None:
 async def test_tools_that_a_model_is_told_of_take_room_as_well() -> None:
     class Windowed(ScriptedLLM):
         @property
+        @override
         def window(self) -> int | None:
             return 2000
 
@@ -228,7 +232,7 @@ async def test_what_was_thought_is_told_again_after_a_takeover() -> None:
         return "seen"
 
     house = await a_house(tools=[look])
-    script = [
+    script: Script = [
         Finished(
             text="Well.",
             model="m",
@@ -256,7 +260,7 @@ async def test_effect_of_a_failed_run_is_known_to_its_retry() -> None:
         paid.append("paid")
         return "paid"
 
-    def model(prompt):  # type: ignore[no-untyped-def]
+    def model(prompt: Prompt) -> ScriptedReply:
         if any(isinstance(part, ToolResult) for shown in prompt.messages for part in shown.parts):
             return ModelBusy("later") if len(kitchen.llm.asked) == 2 else "It is paid."
         return ToolCall(id="a", name="pay", arguments="{}")

@@ -179,7 +179,7 @@ _KEYWORDS: Final = frozenset(_VOCABULARY.split())
 
 def _is_schema(found: Mapping[str, Any]) -> bool:
     """Whether an object is meant as a JSON Schema rather than as keys with words about their values."""
-    if "$schema" in found or _are_schemas(found.get("properties")):
+    if str(found.get("$schema")).startswith(("http:", "https:")) or _are_schemas(found.get("properties")):
         return True
     return all(key in _KEYWORDS for key in found) and (
         _is_type(found.get("type"))

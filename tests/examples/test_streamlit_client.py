@@ -341,7 +341,9 @@ async def test_what_was_decided_elsewhere_is_not_decided_again(
         await browser.look()
         await browser.write("Plant something.")
         [waiting] = (await client.get("/v1/runs", params={"status": "waiting"})).json()["data"]
-        await client.post(f"/v1/runs/{waiting['id']}/decide", json={"verdict": "deny"})
+        await client.post(
+            f"/v1/runs/{waiting['id']}/decide", json={"verdict": "deny", "path": waiting["wait"]["path"]}
+        )
         await browser.press("Approve")
         while browser.buttons:
             await browser.press("Look again")

@@ -101,6 +101,27 @@ async def test_the_same_change_again_with_its_key_changes_nothing_more(service: 
     assert again.json()["version"] == 2
 
 
+async def test_a_change_that_comes_again_late_takes_nothing_back(service: httpx2.AsyncClient) -> None:
+    await an_agent(service, name="chef")
+    await change(service, "chef", key="k", model="scripted:echo")
+    newest = await change(service, "chef", model="local")
+
+    late = await change(service, "chef", key="k", model="scripted:echo")
+    other = await change(service, "chef", key="k", model=None)
+
+    assert late.json() == newest.json()
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+
+
+async def test_null_and_nothing_are_different_changes(service: httpx2.AsyncClient) -> None:
+    await an_agent(service, name="chef")
+    await change(service, "chef", key="k", model=None)
+
+    response = await change(service, "chef", key="k")
+
+    assert (response.status_code, response.json()["code"]) == (422, "idempotency_mismatch")
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

@@ -513,16 +513,28 @@ async def test_who_waits_for_a_run_that_waits_is_told_to_decide(
 async def test_a_decision_lets_a_run_go_on_once(served: httpx2.AsyncClient, app: App, kind: WaitKind) -> None:
     path = f"/v1/runs/{await a_waiting_run(app, kind=kind)}"
 
-    unknown = await served.post(f"{path}/decide", json={"verdict": "perhaps"})
-    decided = await served.post(f"{path}/decide", json={"verdict": VERDICTS[kind][0]})
-    again = await served.post(f"{path}/decide", json={"verdict": VERDICTS[kind][0]})
-    late = await served.post(f"{path}/decide", json={"verdict": VERDICTS[kind][-1], "value": "otherwise"})
+    place = (await served.get(path)).json()["wait"]["path"]
+    unknown = await served.post(f"{path}/decide", json={"verdict": "perhaps", "path": place})
+    decided = await served.post(f"{path}/decide", json={"verdict": VERDICTS[kind][0], "path": place})
+    again = await served.post(f"{path}/decide", json={"verdict": VERDICTS[kind][0], "path": place})
+    otherwise = {"verdict": VERDICTS[kind][-1], "value": "otherwise", "path": place}
+    late = await served.post(f"{path}/decide", json=otherwise)
 
     assert again.status_code == 200, again.text
     assert (unknown.status_code, unknown.json()["code"]) == (422, "invalid_input")
     assert (decided.status_code, decided.json()["status"]) == (200, "running"), decided.text
     assert (late.status_code, late.json()["code"]) == (409, "not_waiting")
     assert "GET /v1/runs/" in late.json()["detail"]
+
+
+async def test_an_approval_says_what_it_is_about(served: httpx2.AsyncClient, app: App) -> None:
+    path = f"/v1/runs/{await a_waiting_run(app, kind='approval')}"
+
+    refused = await served.post(f"{path}/decide", json={"verdict": "approve"})
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
+    assert "path" in refused.json()["detail"]
+    assert (await served.get(path)).json()["status"] == "waiting"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-TOOLS = ("echo", "long", "shout", "chatter", "rubbish")
+TOOLS = ("echo", "long", "shout", "chatter", "rubbish", "deaf")
 
 
 def write(text: str) -> None:
@@ -37,6 +37,9 @@ def call(asked: dict[str, Any]) -> None:
     result = {"content": [{"type": "text", "text": text}], "isError": False}
     piece = json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}).encode()
     write_all(piece + b"\n")
+    if name == "deaf":
+        os.close(0)
+        threading.Event().wait()
 
 
 def respond(asked: dict[str, Any]) -> None:

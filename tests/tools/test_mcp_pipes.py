@@ -45,9 +45,21 @@ def is_there(pid: int) -> bool:
     return False
 
 
-async def test_a_long_answer_comes_whole() -> None:
+async def test_long_answers_come_whole_however_many_are_asked_for() -> None:
     async with rude() as source:
-        assert await used(source, "long") == "x" * 3_000_000
+        for _ in range(8):
+            assert await used(source, "long") == "x" * 3_000_000
+
+
+async def test_a_program_that_hears_nothing_any_more_keeps_nobody_waiting() -> None:
+    async with rude() as source:
+        assert await used(source, "deaf") == "echo"
+
+        async with asyncio.timeout(10):
+            with pytest.raises(ToolUnavailable, match="broke"):
+                await used(source, "echo")
+
+        assert await used(source, "echo") == "echo"
 
 
 @pytest.mark.parametrize(
@@ -124,6 +136,21 @@ def test_a_line_without_end_is_refused(piece: bytes) -> None:
     with pytest.raises(ToolUnavailable, match="more than 1 MB at once"):
         for _ in range(2000):
             lines.take(piece)
+
+
+def test_a_line_that_begins_behind_another_is_measured_from_its_begin() -> None:
+    lines = Lines(Allowance(MB))
+    lines.take(b"short\n" + b"x" * (MB - 1))
+
+    with pytest.raises(ToolUnavailable, match="more than 1 MB at once"):
+        lines.take(b"xx")
+
+
+def test_many_short_lines_cost_more_than_their_bytes() -> None:
+    lines = Lines(Allowance(MB))
+
+    with pytest.raises(ToolUnavailable, match="without being asked"):
+        lines.take(b"\n" * 5000)
 
 
 def test_what_may_be_said_begins_anew_with_each_question() -> None:

@@ -340,6 +340,29 @@ async def test_more_servers_than_are_kept_are_closed_when_their_uses_end() -> No
     assert [counter.closed for counter in counters.opened] == [2, 1]
 
 
+async def test_closing_waits_for_those_that_are_being_closed() -> None:
+    may_close, closed = asyncio.Event(), []
+
+    class Slow(Counter):
+        @override
+        async def close(self) -> None:
+            await may_close.wait()
+            closed.append(self.spec.name)
+
+    servers = Servers(lambda choice: Slow(choice.label), most=1)
+    for label in ("0", "1"):
+        await servers.tools(remote(label=label), tenant=0)
+    closing = asyncio.create_task(servers.close())
+    await settled()
+    was_done = closing.done()
+
+    may_close.set()
+    await closing
+
+    assert not was_done
+    assert sorted(closed) == ["0", "1"]
+
+
 async def test_a_server_whose_tools_somebody_has_is_not_opened_twice() -> None:
     counters = Counters()
     servers = Servers(counters, most=1)

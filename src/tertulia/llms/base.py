@@ -67,8 +67,6 @@ class Prompt:
     asked, and is no promise: a model may call nevertheless."""
     wants_deltas: bool = True
     """Whether anybody reads along; if not, a plug may ask for the answer in one piece, which is cheaper."""
-    key: str = ""
-    """Distinguishes this call from all others; equal when the same call is made again."""
     resumes: str | None = None
     """Id of this very call at its provider, as :class:`Begun` told it: it is taken up again if it is
     still there, and made anew if not."""

@@ -1,9 +1,10 @@
 """What the routes of agents under ``/v1`` take and give, field by field."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
+from typing_extensions import override
 
 from tertulia.definitions import MAX_NAME
 from tertulia.server.bodies import Body, shown_as
@@ -27,6 +28,10 @@ class ChangeAgent(Body):
     settings: Settings = Field(default_factory=dict, description="All of them: what is not here is unset.")
     tools: Tools = Field(default_factory=list, description="All of them.")
     limits: Limits = Field(default_factory=dict, description="All of them: what is not here is unset.")
+
+    @override
+    def understood(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
 class StoredAgent(Described):

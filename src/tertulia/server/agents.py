@@ -8,7 +8,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 
 from tertulia.app import App
-from tertulia.conversations import DEFAULT_TENANT
+from tertulia.conversations import DEFAULT_TENANT, Once
 from tertulia.definitions import Agent
 from tertulia.messages import check_text
 from tertulia.server import agent_forms as forms
@@ -18,18 +18,9 @@ from tertulia.server.bodies import described, read
 from tertulia.server.defining import fields_of
 from tertulia.server.errors import answers
 from tertulia.server.lists import as_response
-from tertulia.server.options import KEY_SCHEMA, in_header, once_of
+from tertulia.server.options import ONCE, once_of
 
 _TAGS: Final[list[str | Enum]] = ["agents"]
-_AGAIN: Final = {
-    "parameters": [
-        in_header(
-            "Idempotency-Key",
-            "The same change again makes no other version, unless somebody has changed the agent meanwhile.",
-            KEY_SCHEMA,
-        )
-    ]
-}
 
 
 class Agents:
@@ -46,7 +37,7 @@ class Agents:
             self.change_agent,
             methods=["POST"],
             responses=answers(forms.StoredAgent, 404, 408, 409, 413, 415, 422, 503),
-            openapi_extra=described(forms.ChangeAgent) | _AGAIN,
+            openapi_extra=described(forms.ChangeAgent) | ONCE,
         )
 
     async def get_agent(self, agent_id: named.AgentName) -> Response:
@@ -60,20 +51,20 @@ class Agents:
         everything, no new version is made.
         """
         form = await read(request, forms.ChangeAgent)
-        once_of(request.headers, form)
-        changed = await self._changed(await self._found(agent_id), fields_of(form, self._app))
+        once = once_of(request.headers, form)
+        changed = await self._changed(await self._found(agent_id), fields_of(form, self._app), once=once)
         return as_response(stored_agent_row(changed))
 
-    async def _changed(self, agent: Agent, fields: dict[str, Any]) -> Agent:
+    async def _changed(self, agent: Agent, fields: dict[str, Any], *, once: Once | None) -> Agent:
         stored = self._app.store.agents
         while True:
             definition = replace(agent.definition, **fields).checked()
-            newest = await stored.update(DEFAULT_TENANT, agent.id, definition)
+            newest = await stored.update(DEFAULT_TENANT, agent.id, definition, once=once)
             if newest.version <= agent.version + 1:
                 return newest
             # Somebody made a version in between, which is the one to be changed.
             missed = await stored.get(DEFAULT_TENANT, agent.id, version=newest.version - 1)
-            agent = replace(missed, version=newest.version)
+            agent, once = replace(missed, version=newest.version), None
 
     async def _found(self, named_so: str) -> Agent:
         return await self._app.store.agents.get(DEFAULT_TENANT, check_text(named_so, what="agent_id"))

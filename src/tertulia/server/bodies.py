@@ -23,6 +23,10 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
+    def understood(self) -> dict[str, Any]:
+        """Return what is asked for, as JSON: the same for all bodies that mean the same."""
+        return self.model_dump(mode="json")
+
 
 def shown_as(example: dict[str, Any], **more: object) -> ConfigDict:
     """Return what lets a body be described with an example that works as it is."""

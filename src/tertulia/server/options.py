@@ -52,14 +52,14 @@ def in_header(name: str, text: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
 
 
-KEY_SCHEMA: Final = {"type": "string", "minLength": 1, "maxLength": MAX_KEY}
+_KEY: Final = {"type": "string", "minLength": 1, "maxLength": MAX_KEY}
 
 PARAMETERS: Final = [
     in_header(
         "Idempotency-Key",
         "The same message with the same key again has one effect and one answer; when no answer came "
         "of it, the model is asked again about the message that is kept.",
-        KEY_SCHEMA,
+        _KEY,
     ),
     in_header("X-Multitask-Strategy", "As `multitask_strategy`.", {"type": "string", "enum": [*_STRATEGIES]}),
     in_header("X-Expected-Head", "As `expected_head`.", {"type": "integer", "minimum": 0}),
@@ -71,7 +71,7 @@ ONCE: Final = {
         in_header(
             "Idempotency-Key",
             "The same request with the same key again within 24 hours has one effect, and one answer.",
-            KEY_SCHEMA,
+            _KEY,
         )
     ]
 }
@@ -95,7 +95,7 @@ def once_of(headers: Headers, asked: Body) -> Once | None:
     if key is None:
         return None
     # Of what was understood, so that spaces and the order of fields make no other request.
-    understood = json.dumps(asked.model_dump(mode="json"), sort_keys=True)
+    understood = json.dumps(asked.understood(), sort_keys=True)
     return Once(key=check_key(key), request_hash=sha256(understood.encode()).digest())
 
 

@@ -168,6 +168,7 @@ class Runs:
         """Decide about a run that waits, which then goes on."""
         form = await read(request, forms.Decide)
         decision = Decision(verdict=form.verdict, value=form.value, path=form.path)
+        await self._refuse_blind_approval(run_id, decision)
         run = await self._decided_before(request, run_id, decision)
         if run is None:
             ticket = await self._app.runtime.decide(
@@ -211,6 +212,13 @@ class Runs:
 
     async def _closing(self, end: RunFinished) -> dict[str, object] | None:
         return await closed_by_end(self._app.store, end)
+
+    async def _refuse_blind_approval(self, run_id: str, decision: Decision) -> None:
+        """Raise unless it is said what is approved: sent twice, it would allow what comes next as well."""
+        if decision.path is None:
+            run = await self._app.store.runs.get(DEFAULT_TENANT, run_id)
+            if run.wait is not None and run.wait.kind == "approval":
+                raise InvalidInput("say what you decide about: send the wait's path as well")
 
     async def _decided_before(self, request: Request, run_id: str, decision: Decision) -> Run | None:
         """Return the run, if this is a request that has come before and can be known again."""

@@ -55,10 +55,13 @@ class AgentStore(Protocol):
         """
         ...
 
-    async def update(self, tenant: int, agent_id: str, definition: AgentDefinition) -> Agent:
+    async def update(
+        self, tenant: int, agent_id: str, definition: AgentDefinition, *, once: Once | None = None
+    ) -> Agent:
         """Store a new version, newest from now on; earlier versions stay readable.
 
-        A definition equal to the newest makes no version. Raises ``NotFound``, ``DuplicateName``.
+        A definition equal to the newest makes no version. Raises ``NotFound``, ``DuplicateName``. The
+        scope of ``once`` is the agent.
         """
         ...
 

@@ -76,7 +76,7 @@ async def _judged(talk: Talk, answer: Answer) -> str | None:
 
     async def work() -> StepResult:
         try:
-            return await _asked(talk, answer, plan, key=f"{talk.run.run.id}:{path}")
+            return await _asked(talk, answer, plan)
         except ModelError as error:
             return StepResult(output=orjson.dumps({"v": 1, "failed": error.code}).decode())
 
@@ -86,7 +86,7 @@ async def _judged(talk: Talk, answer: Answer) -> str | None:
     return clean_text(str(kept.get("reason") or "")).strip()[:_LONGEST] or "its purpose is met"
 
 
-async def _asked(talk: Talk, answer: Answer, plan: Plan, *, key: str) -> StepResult:
+async def _asked(talk: Talk, answer: Answer, plan: Plan) -> StepResult:
     question = Shown(role="user", text=_QUESTION)
     settings = replace(
         talk.speaker.settings,
@@ -102,7 +102,6 @@ async def _asked(talk: Talk, answer: Answer, plan: Plan, *, key: str) -> StepRes
         tools=talk.speaker.specs,
         may_call=False,
         wants_deltas=False,
-        key=key,
     )
     finished = await whole_answer(talk.speaker.llm, prompt)
     return StepResult(output=orjson.dumps({"v": 1, **_verdict(finished.text)}).decode(), usage=finished.usage)

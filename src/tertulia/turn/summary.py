@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import orjson
 
-from tertulia import ids
 from tertulia.conversations import Conversation
 from tertulia.errors import InvalidInput, ShapeMismatch
 from tertulia.llms.base import Prompt, Shown
@@ -44,7 +43,6 @@ async def summarize(conversation: Conversation, speaker: Speaker, history: LogHi
         tools=speaker.specs,
         may_call=False,
         wants_deltas=False,
-        key=ids.new_id(ids.RUN),
     )
     for _ in range(REPAIRS):
         answer = (await whole_answer(speaker.llm, prompt)).text

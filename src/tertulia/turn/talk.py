@@ -251,7 +251,6 @@ class Talk:
             response_schema=None if self.persona.shape is None else self.persona.shape.schema,
             tools=self.speaker.specs,
             wants_deltas=self.speaker.wants_deltas,
-            key=f"{self.run.run.id}:{path}",
             resumes=self.run.journal.begun(path),
         )
 

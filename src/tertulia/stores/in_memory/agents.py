@@ -47,13 +47,19 @@ class InMemoryAgents(AgentStore):
             return room.agent(agent_id, version=version)
 
     @override
-    async def update(self, tenant: int, agent_id: str, definition: AgentDefinition) -> Agent:
+    async def update(
+        self, tenant: int, agent_id: str, definition: AgentDefinition, *, once: Once | None = None
+    ) -> Agent:
         with self._state.lock:
-            room = self._state.rooms[tenant]
+            room, now = self._state.rooms[tenant], self._state.now()
             newest = room.agent(agent_id)
+            if made_before(room, newest.id, once, room.agents, now=now) is not None:
+                return newest
+            if newest.definition != definition:
+                _rename(room, newest, definition.name)
+            note(room, (newest.id,), once, newest.id, now=now)
             if newest.definition == definition:
                 return newest
-            _rename(room, newest, definition.name)
             agent = replace(newest, version=newest.version + 1, definition=definition)
             room.agents[agent_id].append(agent)
             return agent

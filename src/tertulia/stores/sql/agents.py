@@ -102,7 +102,9 @@ class SqlAgents(AgentStore):
         return found
 
     @override
-    async def update(self, tenant: int, agent_id: str, definition: AgentDefinition) -> Agent:
+    async def update(
+        self, tenant: int, agent_id: str, definition: AgentDefinition, *, once: Once | None = None
+    ) -> Agent:
         key = {"tenant": tenant, "id": ids.sought(agent_id)}
 
         async def unit(db: Connection) -> Agent:
@@ -112,7 +114,8 @@ class SqlAgents(AgentStore):
             if row is None:
                 raise NotFound("there is no such agent")
             agent = agent_of(row)
-            if agent.definition == definition:
+            earlier = None if once is None else await taken(db, tenant, agent.id, once, agent.id)
+            if earlier is not None or agent.definition == definition:
                 return agent
             newer = Agent(
                 id=agent.id,

@@ -86,6 +86,57 @@ class OnceContract:
         assert (ours.tenant, theirs.tenant) == (TENANT, THEIRS)
         assert ours.id != theirs.id
 
+    async def test_agent_is_changed_once(self, store: Store) -> None:
+        agent = await an_agent(store)
+        first = await store.agents.update(TENANT, agent.id, a_definition(name="Cook"), once=a_once())
+        newest = await store.agents.update(TENANT, agent.id, a_definition(name="Baker"))
+
+        again = await store.agents.update(TENANT, agent.id, a_definition(name="Cook"), once=a_once())
+
+        assert (first.version, newest.version) == (2, 3)
+        assert again == newest
+        assert await store.agents.get(TENANT, agent.id) == newest
+
+    async def test_change_that_changed_nothing_is_known_too(self, store: Store) -> None:
+        agent = await an_agent(store)
+        await store.agents.update(TENANT, agent.id, agent.definition, once=a_once())
+        newest = await store.agents.update(TENANT, agent.id, a_definition(name="Baker"))
+
+        assert await store.agents.update(TENANT, agent.id, agent.definition, once=a_once()) == newest
+
+    async def test_other_change_under_the_key_is_refused(self, store: Store) -> None:
+        agent = await an_agent(store)
+        changed = await store.agents.update(TENANT, agent.id, a_definition(name="Cook"), once=a_once())
+
+        with pytest.raises(IdempotencyMismatch):
+            await store.agents.update(
+                TENANT, agent.id, a_definition(name="Baker"), once=a_once(request="another")
+            )
+
+        assert await store.agents.get(TENANT, agent.id) == changed
+
+    async def test_change_that_was_refused_does_not_use_up_its_key(self, store: Store) -> None:
+        agent = await an_agent(store)
+        await an_agent(store, name="Baker")
+        with pytest.raises(DuplicateName):
+            await store.agents.update(TENANT, agent.id, a_definition(name="Baker"), once=a_once())
+
+        changed = await store.agents.update(
+            TENANT, agent.id, a_definition(name="Cook"), once=a_once(request="another")
+        )
+
+        assert (changed.version, changed.definition.name) == (2, "Cook")
+
+    async def test_key_of_a_change_is_that_of_its_agent(self, store: Store) -> None:
+        chef, baker = await an_agent(store, name="Chef"), await an_agent(store, name="Baker")
+
+        changed = [
+            await store.agents.update(TENANT, agent.id, a_definition(name=name), once=a_once())
+            for agent, name in ((chef, "Cook"), (baker, "Pastry cook"))
+        ]
+
+        assert [agent.version for agent in changed] == [2, 2]
+
     async def test_conversation_is_made_once(self, store: Store) -> None:
         agent = await an_agent(store)
         first = await _conversation(store, a_new_conversation(agent))

@@ -17,7 +17,8 @@
     │   ├── HeadMoved           expected_head is no longer the head
     │   ├── IdempotencyMismatch one key, two different requests
     │   ├── NotWaiting          a decision for a run that waits for none
-    │   └── SessionMismatch     a conversation or session belongs to another agent
+    │   ├── SessionMismatch     a conversation or session belongs to another agent
+    │   └── VersionMoved        expected_version is no longer the newest
     ├── ModelError              asking a language model did not give an answer
     │   ├── ModelBusy           it asked us to come back later (429, 503)
     │   ├── ModelTimeout        it took too long
@@ -178,6 +179,12 @@ class SessionMismatch(Conflict):
     """This conversation belongs to another agent."""
 
     code = "session_mismatch"
+
+
+class VersionMoved(Conflict):
+    """Somebody else has changed it in the meantime; ask again."""
+
+    code = "version_moved"
 
 
 class ModelError(TertuliaError):

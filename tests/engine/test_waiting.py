@@ -102,7 +102,7 @@ async def test_run_that_nobody_has_decided_about_in_time_fails_and_the_next_goes
             await ticket.finished()
         run = await store.runs.get(0, ticket.run.id)
 
-    assert (run.status, run.wait, work.count, len(performer.runs)) == (RunStatus.FAILED, None, 0, 1)
+    assert (run.status, run.wait, work.count, len(performer.runs)) == (RunStatus.FAILED, None, 0, 2)
 
 
 async def test_decision_that_the_wait_does_not_know_is_refused() -> None:

@@ -76,6 +76,39 @@ async def test_a_retired_model_that_is_asked_is_closed_again() -> None:
     assert inner.closed == 3
 
 
+async def test_a_retired_model_is_not_closed_while_it_is_asked_again() -> None:
+    inner, tasks = Counted(), OwnedTasks()
+    llm = Lent(inner, owner=tasks)
+    llm.retire()
+
+    async with aclosing(llm.stream(a_prompt())) as events:
+        await anext(events)
+        await tasks.finish(within_seconds=5)
+        closed_before, rest = inner.closed, [event async for event in events]
+    await tasks.finish(within_seconds=5)
+
+    assert (closed_before, inner.closed) == (0, 1)
+    assert rest
+
+
+async def test_a_model_may_be_asked_for_while_others_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Asking(Counted):
+        @override
+        async def close(self) -> None:
+            await super().close()
+            shared.get("b:2")
+
+    first = Asking()
+    built = {"a:1": first, "b:2": Counted()}
+    monkeypatch.setattr(models, "bare_llm", lambda name, **_: built[name])
+    shared = Models("a:1")
+    shared.get(None)
+
+    await shared.close()
+
+    assert first.closed == 1
+
+
 async def test_of_many_models_those_asked_for_least_lately_are_let_go_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

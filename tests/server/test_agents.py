@@ -1,6 +1,8 @@
 """Agents are changed while they are in use: by a part, once, and their conversations go on with them."""
 
 import asyncio
+import random
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -219,6 +221,86 @@ async def test_changes_of_different_parts_at_once_are_all_kept(service: httpx2.A
 
     now = await shown(service, "chef")
     assert {name: now[name] for name in parts} == parts
+
+
+def dawdling(work: Callable[..., Awaitable[Any]], chance: random.Random) -> Callable[..., Awaitable[Any]]:
+    """Let others go first, now more of them and now fewer, before something is done and after it."""
+
+    async def done(*args: Any, **named: Any) -> Any:
+        for _ in range(chance.randrange(4)):
+            await asyncio.sleep(0)
+        result = await work(*args, **named)
+        for _ in range(chance.randrange(4)):
+            await asyncio.sleep(0)
+        return result
+
+    return done
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_no_change_is_lost_in_whatever_order_three_are_carried_out(
+    served: httpx2.AsyncClient, app: App, monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    chance, stored = random.Random(7), app.store.agents  # noqa: S311
+    monkeypatch.setattr(stored, "get", dawdling(stored.get, chance))
+    monkeypatch.setattr(stored, "update", dawdling(stored.update, chance))
+    parts = {"context": "C", "first_message": "F", "instructions": "I"}
+
+    for name in (f"chef {n}" for n in range(60)):
+        agent = await an_agent(served, name=name)
+        changed = await asyncio.gather(
+            *(change(served, agent["id"], key=key and part, **{part: text}) for part, text in parts.items())
+        )
+
+        now = await shown(served, agent["id"])
+        assert [response.status_code for response in changed] == [200, 200, 200]
+        assert {part: now[part] for part in parts} == parts
+        assert sorted(response.json()["version"] for response in changed) == [2, 3, 4]
+        for n in range(2, 5):  # and none is taken back in between
+            before = (await stored.get(DEFAULT_TENANT, agent["id"], version=n - 1)).definition
+            after = (await stored.get(DEFAULT_TENANT, agent["id"], version=n)).definition
+            assert sum(getattr(before, part) != getattr(after, part) for part in parts) == 1
+
+
+async def test_a_change_that_began_anew_is_known_by_its_key(
+    served: httpx2.AsyncClient, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = await an_agent(served, name="chef")
+    overtake(app, monkeypatch, times=2)
+
+    first = await change(served, "chef", key="k", instructions="Ours.")
+    await change(served, "chef", instructions="Theirs.")
+    again = await change(served, "chef", key="k", instructions="Ours.")
+
+    assert (first.json()["version"], first.json()["instructions"]) == (4, "Ours.")
+    assert (again.json()["version"], again.json()["instructions"]) == (5, "Theirs.")
+    assert again.json() == await shown(served, agent["id"])
+
+
+async def test_a_change_that_is_always_overtaken_is_refused_in_the_end(
+    served: httpx2.AsyncClient, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await an_agent(served, name="chef", instructions="As they were.")
+    overtake(app, monkeypatch, times=1_000)
+
+    response = await change(served, "chef", instructions="Ours.")
+
+    assert (response.status_code, response.json()["code"]) == (409, "version_moved")
+    assert (await shown(served, "chef"))["instructions"] == "As they were."
+
+
+def overtake(app: App, monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
+    """Have somebody else make a version after each of so many readings."""
+    read, left = app.store.agents.get, iter(range(times))
+
+    async def read_then_overtaken(tenant: int, named: str, *, version: int | None = None) -> Any:
+        found = await read(tenant, named, version=version)
+        if (n := next(left, None)) is not None:
+            theirs = replace(found.definition, context=f"Theirs, {n}.")
+            await app.store.agents.update(tenant, found.id, theirs)
+        return found
+
+    monkeypatch.setattr(app.store.agents, "get", read_then_overtaken)
 
 
 def seen(request: dict[str, Any]) -> list[tuple[str, str]]:

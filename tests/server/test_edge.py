@@ -78,6 +78,7 @@ def test_every_error_has_its_status_and_its_words(kind: type[errors.TertuliaErro
         (errors.NeedsAttention(), 409, 409),
         (errors.UnknownOutcome(), 409, 409),
         (errors.NotWaiting(), 409, 409),
+        (errors.VersionMoved(), 409, 409),
         (errors.Stopping(), 503, 503),
         (errors.MissingExtra(), 503, 503),
     ],

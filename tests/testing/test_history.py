@@ -245,6 +245,61 @@ def test_failed_run_that_is_made_again_has_no_violation() -> None:
     assert check(history, Witness(said=SAID[:1], calls={"U1": 2}, is_quiet=True)) == []
 
 
+def _tried(by: Sequence[int], *statuses: str, asked: int = 0) -> History:
+    """Return a history of runs that have ended like this, and of messages by these runs.
+
+    The first message is what they were asked; only that run which was ``asked`` has its own.
+    """
+    messages, runs = [TALK[0]], []
+    for number, run in enumerate(by, 2):
+        is_asked = run == asked and all(each.run_id != f"r{run}" for each in messages)
+        said = replace(_answered(number, run), turn=number)
+        messages.append(_asked(number, run) if is_asked else said)
+    for n, status in enumerate(statuses, 1):
+        at = next((each.number for each in messages if each.id == f"u{n}"), 1)
+        last = max((each.number for each in messages if each.run_id == f"r{n}" and each.turn), default=0)
+        question = f"u{n}" if n == asked else "u1"
+        runs.append(replace(_run(n, at=at, last=last, status=status), input_message_id=question))
+    row = ConversationRow(id="c", head=len(messages), next_run=len(runs) + 1)
+    return History(conversations=[row], messages=messages, runs=runs)
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        _tried([1, 2], "failed", "completed"),
+        _tried([1, 1, 2, 2], "failed", "completed"),
+        _tried([1], "failed", "failed"),
+        _tried([1, 3], "failed", "failed", "completed"),
+        _tried([1, 2, 3], "failed", "failed", "completed"),
+        _tried([1, 2, 3], "failed", "cancelled", "completed"),
+        _tried([1, 2, 3, 3], "failed", "completed", "completed", asked=3),
+    ],
+)
+def test_run_that_goes_on_after_a_failed_one_has_no_violation(history: History) -> None:
+    assert check(history, Witness(is_quiet=True)) == []
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        _tried([1, 2], "completed", "completed"),
+        _tried([1, 2], "cancelled", "completed"),
+        _tried([1, 2, 3], "failed", "completed", "completed"),
+        _tried([2, 1], "failed", "completed"),
+        _tried([1, 2, 1], "failed", "completed"),
+        _tried([1, 2, 1, 2], "failed", "completed"),
+        _tried([1, 3, 2], "failed", "failed", "completed"),
+        _tried([1, 3, 2, 3], "failed", "completed", "completed", asked=3),
+        _tried([1, 2, 3, 2, 3], "failed", "completed", "completed", asked=3),
+        _tried([1, 2, 2, 3], "failed", "completed", "completed", asked=2),
+        _tried([1, 2, 2], "failed", "completed", "failed", asked=2),
+    ],
+)
+def test_run_that_goes_on_where_it_may_not_is_found_out(history: History) -> None:
+    assert {each.rule for each in check(history, Witness(is_quiet=True))} == {"order"}
+
+
 _BROKEN: dict[str, tuple[History, Sequence[str]]] = {
     "a gap": (
         replace(GOOD, messages=[*TALK[:3], replace(TALK[3], number=5)]),

@@ -15,9 +15,11 @@ from tertulia.errors import ContextTooLong, ModelBusy, ModelMalformed, ModelTime
 from tertulia.events import ReasoningDelta, first_seq
 from tertulia.llms.base import Begun, Finished, LLMEvent, Prompt
 from tertulia.llms.scripted import Script, ScriptedLLM, ScriptedReply
+from tertulia.memory.pairing import NO_RESULT
 from tertulia.memory.tokens import estimate, tokens_of
 from tertulia.messages import Flag
 from tertulia.parts import Reasoning, Text, ToolCall, ToolResult
+from tertulia.runtime import RunOptions
 from tertulia.tools.functions import tool
 from tertulia.turn.answer import Answer
 from tests.engine.kit import Gate
@@ -271,3 +273,93 @@ async def test_effect_of_a_failed_run_is_known_to_its_retry() -> None:
         await (await kitchen.runtime.retry(failure.value.run_id or "")).finished()
 
     assert paid == ["paid"]
+
+
+@tool(needs_approval=True)
+def delete(one: int) -> str:
+    """Delete."""
+    return "gone"
+
+
+@tool(name="pay")
+def pay_at_once(one: int) -> str:
+    """Pay."""
+    return "paid"
+
+
+async def test_what_was_done_is_kept_where_nobody_has_allowed_the_next_in_time() -> None:
+    house = await a_house(tools=[pay_at_once, delete])
+    async with a_process(house, [a_call("a", name="pay"), a_call("b", name="delete")]) as process:
+        ticket = await process.say("Pay and delete.")
+        await process.waits(ticket.run.id)
+        house.clock._now += 8 * 24 * 3600 * 1_000_000
+        await process.go_on()
+        end = await process.end(ticket.run.id)
+
+    results = [part for m in await house.messages() for part in m.content if isinstance(part, ToolResult)]
+    assert [result.text for result in results] == ["paid"]
+    assert end.failure is not None
+    assert end.failure.code == "needs_attention"
+
+
+async def test_use_that_was_cut_off_by_a_cancel_is_known_to_whoever_comes_after() -> None:
+    gate = Gate()
+
+    @tool
+    async def pay(one: int) -> str:
+        """Pay."""
+        await gate()
+        return "paid"
+
+    house = await a_house(tools=[pay])
+    async with a_process(house, [a_call("a", name="pay"), "I do not know."]) as process:
+        ticket = await process.say("Pay.")
+        await gate.reached()
+        await process.engine.cancel(0, ticket.run.id)
+        await process.ask("Have you paid?")
+        shown = process.llm.asked[-1].messages
+
+    assert [each.role for each in shown[-4:]] == ["user", "assistant", "tool", "user"]
+    assert shown[-2].text == NO_RESULT
+
+
+async def test_rolling_back_a_retry_withdraws_what_the_failed_run_has_done_as_well() -> None:
+    gate = Gate()
+
+    @tool(is_idempotent=True)
+    async def look(one: int) -> str:
+        """Look."""
+        if one == 2:
+            await gate()
+        return "seen"
+
+    script: Script = [a_call("a", 1, "look"), ModelBusy("later"), a_call("b", 2, "look"), "Fresh."]
+    async with a_kitchen(script, tools=[look]) as kitchen:
+        with pytest.raises(ModelBusy) as failure:
+            await kitchen.ask("Look.")
+        await kitchen.runtime.retry(failure.value.run_id or "")
+        await gate.reached()
+        options = RunOptions(multitask="rollback")
+        ticket = await kitchen.runtime.submit("No!", conversation=kitchen.row.id, options=options)
+        await ticket.finished()
+
+        assert [shown["content"] for shown in kitchen.llm.prompts[-1][2:]] == ["No!"]
+
+
+async def test_retry_tells_what_it_has_said_itself() -> None:
+    script: Script = [a_call("a", name="pay"), ModelBusy("later"), "Paid."]
+    async with a_kitchen(script, tools=[pay_at_once]) as kitchen:
+        with pytest.raises(ModelBusy) as failure:
+            await kitchen.ask("Pay.")
+        ticket = await kitchen.runtime.retry(failure.value.run_id or "")
+        live = await ticket.finished()
+
+        assert [message.text for message in live.messages] == ["Paid."]
+        assert [shown["role"] for shown in kitchen.llm.prompts[-1][2:]] == ["user", "assistant", "tool"]
+
+
+async def test_newest_message_may_take_the_room_that_is_left_to_tools() -> None:
+    async with a_kitchen(["Long."], context_tokens=2000, tools=[pay_at_once]) as kitchen:
+        finished = await kitchen.ask("word " * 1100)
+
+        assert finished.messages[-1].text == "Long."

@@ -266,7 +266,7 @@ class ActiveRun:
         run = self.run
         if not run.last_number:
             return ()
-        return await self._insist(
+        said = await self._insist(
             lambda: self._desk.conversations.messages(
                 run.tenant,
                 run.conversation_id,
@@ -274,6 +274,7 @@ class ActiveRun:
                 limit=run.last_number - run.input_number,
             )
         )
+        return [message for message in said if message.run_id == run.id]
 
     def _commit(self, turn: Turn | None) -> Commit:
         if turn is None:

@@ -204,7 +204,7 @@ class CarriedRun:
         """Let the performer do its work; return the last turn and how the run ends."""
         run, active = self.claim.run, self._active
         active.pass_point("takeover.begin" if active.is_resumed else "run.begin")
-        if active.stop:
+        if active.stop and not active.is_resumed:
             return None, _cancelled(active.stop)
         active.emit(
             RunStarted(
@@ -236,7 +236,15 @@ class CarriedRun:
         try:
             return await self._office.performers[self.claim.run.performer].perform(self._active)
         except ExceptionGroup as group:
-            raise _weightiest(group) from None
+            raise self._in_time(_weightiest(group)) from None
+        except Suspended as suspended:
+            raise self._in_time(suspended) from None
+
+    def _in_time(self, error: Exception) -> Exception:
+        """Return an error, but for a wait whose time is over: then the run has come to it once more."""
+        if not isinstance(error, Suspended) or self.claim.run.wait is None:
+            return error
+        return NeedsAttention(f"nobody has decided in time: {error.wait.message}")
 
     def _interrupted(self) -> tuple[Turn | None, Ending]:
         """Return how it ends, having been cut short; raises again if it is to go on elsewhere."""
@@ -280,8 +288,6 @@ def _weightiest(group: ExceptionGroup[Exception]) -> Exception:
 
 def _give_up(run: Run) -> None:
     """Raise if there is no use in carrying a run out again."""
-    if run.wait is not None:
-        raise NeedsAttention(f"nobody has decided in time: {run.wait.message}")
     if run.attempt > MAX_ATTEMPTS:
         raise RunGivenUp(
             f"given up: {MAX_ATTEMPTS} attempts ended their processes before anything was kept; "

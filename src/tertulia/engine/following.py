@@ -186,7 +186,7 @@ class _Recall(Recall):
             run_id=run.id,
             conversation_id=run.conversation_id,
             status=run.status,
-            messages=tuple(said),
+            messages=tuple(message for message in said if message.run_id == run.id),
             usage=run.usage,
             failure=run.failure,
         )

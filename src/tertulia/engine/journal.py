@@ -79,7 +79,7 @@ class Journal:
 
     @property
     def seconds(self) -> float:
-        """How long the steps took that are not kept as messages yet."""
+        """How long all steps took that this process knows of."""
         return sum(step.ended_at - step.started_at for step in self._known.values() if step.ended_at) / 1e6
 
     def knows(self, path: str) -> bool:

@@ -52,7 +52,12 @@ class Lent(Around):
 
     def _close_if_idle(self) -> None:
         if self._is_retired and not self._uses and _is_in_loop():
-            self._owner.start(self._inner.close(), what=f"closing the model {self.name}")
+            self._owner.start(self._close_unless_asked(), what=f"closing the model {self.name}")
+
+    async def _close_unless_asked(self) -> None:
+        """Close it, unless somebody has asked it since; it is closed when that has ended."""
+        if not self._uses:
+            await self._inner.close()
 
 
 def _is_in_loop() -> bool:

@@ -64,7 +64,7 @@ class Models:
 
     async def close(self) -> None:
         """Let go of all of them."""
-        for plug in self._plugs.values():
+        for plug in list(self._plugs.values()):  # while one is closed, others may be asked for
             await plug.close()
         await self._tasks.finish(within_seconds=_GOODBYE_SECONDS)
         self._plugs.clear()

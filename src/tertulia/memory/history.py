@@ -74,25 +74,27 @@ class LogHistory:
         *,
         newest: Sequence[Message],
         budget: int,
+        most: int | None = None,
         opening: tuple[Shown, ...] = (),
     ) -> Passage:
         """Return the log up to the conversation's head, as far as ``budget`` tokens reach back.
 
         ``newest`` are the log's last messages, as far as the caller has them; ``opening`` is put in
-        front, whatever it costs. Raises
-        :class:`~tertulia.errors.ContextTooLong` if not even the newest exchange fits.
+        front, whatever it costs. The newest exchange may take more, up to ``most`` tokens. Raises
+        :class:`~tertulia.errors.ContextTooLong` if not even that fits.
         """
         key = (conversation.tenant, conversation.id, budget)
         view = await self._kept(key, conversation, newest)
         if view is None or not _shorten(view, total=conversation.tokens, budget=budget):
             view = await self._read(conversation, budget=budget)
-        if conversation.tokens - view.cut.before > budget:
+        tokens, most = conversation.tokens - view.cut.before, max(most or budget, budget)
+        if tokens > most:
             raise ContextTooLong(
-                f"the newest message does not fit: there is room for about {budget} tokens; "
+                f"the newest message does not fit: there is room for about {most} tokens; "
                 "send less, or let the model be shown more (TERTULIA_CONTEXT_TOKENS)"
             )
         self._keep(key, view)
-        return view.shown.passage(opening=opening).then(view.pairing.lacking())
+        return view.shown.passage(opening=opening, tokens=tokens).then(view.pairing.lacking())
 
     def learn(self, conversation: Conversation, said: Sequence[Message], *, budget: int) -> None:
         """Take in messages that were just kept, so that the next turn need not read them.

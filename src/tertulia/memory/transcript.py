@@ -50,9 +50,9 @@ class Transcript:
         """Return a transcript that begins ``count`` messages later."""
         return Transcript(self._messages[count:])
 
-    def passage(self, *, opening: tuple[Shown, ...] = ()) -> "Passage":
+    def passage(self, *, opening: tuple[Shown, ...] = (), tokens: int = 0) -> "Passage":
         """Return what stands here now, with other messages in front of it."""
-        return Passage(opening, self._messages, len(self._messages), self._joined)
+        return Passage(opening, self._messages, len(self._messages), self._joined, tokens=tokens)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +64,8 @@ class Passage(Joinable):
     _length: int
     _joined: dict[str, _Joined]
     _closing: tuple[Shown, ...] = ()
+    tokens: int = 0
+    """Estimated, of the transcript."""
 
     def then(self, shown: Iterable[Shown]) -> "Passage":
         """Return the same with more at its end; what it begins with is not encoded again."""

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from tertulia.app import App
 from tertulia.conversations import DEFAULT_TENANT, Once
 from tertulia.definitions import Agent
+from tertulia.errors import VersionMoved
 from tertulia.messages import check_text
 from tertulia.server import agent_forms as forms
 from tertulia.server import named
@@ -21,6 +22,8 @@ from tertulia.server.lists import as_response
 from tertulia.server.options import ONCE, once_of
 
 _TAGS: Final[list[str | Enum]] = ["agents"]
+_MAX_OVERTAKEN: Final = 20
+"""So often a change begins anew because somebody else was quicker; then it is refused."""
 
 
 class Agents:
@@ -56,15 +59,18 @@ class Agents:
         return as_response(stored_agent_row(changed))
 
     async def _changed(self, agent: Agent, fields: dict[str, Any], *, once: Once | None) -> Agent:
-        stored = self._app.store.agents
-        while True:
-            definition = replace(agent.definition, **fields).checked()
-            newest = await stored.update(DEFAULT_TENANT, agent.id, definition, once=once)
-            if newest.version <= agent.version + 1:
-                return newest
-            # Somebody made a version in between, which is the one to be changed.
-            missed = await stored.get(DEFAULT_TENANT, agent.id, version=newest.version - 1)
-            agent, once = replace(missed, version=newest.version), None
+        for _ in range(_MAX_OVERTAKEN):
+            try:
+                return await self._written(agent, fields, once=once)
+            except VersionMoved:
+                agent = await self._found(agent.id)
+        return await self._written(agent, fields, once=once)
+
+    async def _written(self, agent: Agent, fields: dict[str, Any], *, once: Once | None) -> Agent:
+        definition = replace(agent.definition, **fields).checked()
+        return await self._app.store.agents.update(
+            DEFAULT_TENANT, agent.id, definition, expected_version=agent.version, once=once
+        )
 
     async def _found(self, named_so: str) -> Agent:
         return await self._app.store.agents.get(DEFAULT_TENANT, check_text(named_so, what="agent_id"))

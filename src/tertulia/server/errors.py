@@ -38,6 +38,7 @@ from tertulia.errors import (
     StoreUnavailable,
     TertuliaError,
     ToolError,
+    VersionMoved,
 )
 
 Value = TypeVar("Value")
@@ -50,6 +51,7 @@ STATUSES: Final[Mapping[type[TertuliaError], HTTPStatus]] = {
     Conflict: HTTPStatus.CONFLICT,
     HeadMoved: HTTPStatus.PRECONDITION_FAILED,
     IdempotencyMismatch: HTTPStatus.UNPROCESSABLE_ENTITY,
+    VersionMoved: HTTPStatus.CONFLICT,
     ModelError: HTTPStatus.BAD_GATEWAY,
     ModelBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     ModelTimeout: HTTPStatus.GATEWAY_TIMEOUT,

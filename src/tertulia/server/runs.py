@@ -268,12 +268,13 @@ class Runs:
     async def _said(self, run: Run) -> list[Message]:
         if not run.last_number:
             return []
-        return await self._app.store.conversations.messages(
+        said = await self._app.store.conversations.messages(
             DEFAULT_TENANT,
             run.conversation_id,
             after=run.input_number,
             limit=run.last_number - run.input_number,
         )
+        return [message for message in said if message.run_id == run.id]
 
 
 def _in_three_ways(*problems: int) -> dict[int | str, dict[str, Any]]:

@@ -56,12 +56,20 @@ class AgentStore(Protocol):
         ...
 
     async def update(
-        self, tenant: int, agent_id: str, definition: AgentDefinition, *, once: Once | None = None
+        self,
+        tenant: int,
+        agent_id: str,
+        definition: AgentDefinition,
+        *,
+        expected_version: int | None = None,
+        once: Once | None = None,
     ) -> Agent:
         """Store a new version, newest from now on; earlier versions stay readable.
 
-        A definition equal to the newest makes no version. Raises ``NotFound``, ``DuplicateName``. The
-        scope of ``once`` is the agent.
+        A definition equal to the newest makes no version. Raises ``NotFound``, ``DuplicateName``, and
+        before that :class:`~tertulia.errors.VersionMoved` if a version is expected to be the newest
+        and is not, whatever the definition. The scope of ``once`` is the agent; a key that is known
+        already expects no version any more, and what was refused leaves none.
         """
         ...
 

@@ -15,6 +15,7 @@ from tertulia.conversations import (
     Step,
     Stop,
 )
+from tertulia.definitions import Agent
 from tertulia.errors import (
     ConversationBusy,
     ConversationClosed,
@@ -25,6 +26,7 @@ from tertulia.errors import (
     LeaseLost,
     NotWaiting,
     StopRequested,
+    VersionMoved,
 )
 from tertulia.messages import Flag
 
@@ -154,8 +156,9 @@ def repeat(
 
 
 def went_before(last: Run, run: Run) -> bool:
-    """Whether the run that has said the newest message has failed at the same message as another."""
-    return last.status is RunStatus.FAILED and last.input_message_id == run.input_message_id
+    """Whether the run that has said the newest message was broken off at the same message as another."""
+    is_broken_off = last.status in {RunStatus.FAILED, RunStatus.CANCELLED}
+    return is_broken_off and last.input_message_id == run.input_message_id
 
 
 def check_repeatable(earlier: Run, standing: Standing, fate: Fate) -> None:
@@ -187,6 +190,15 @@ def key_scopes(named: str | NewConversation | Branch, *, existing: str | None) -
     if not isinstance(named, NewConversation):
         return ()
     return (named.id,) if named.alias is not None else (named.agent_id, named.id)
+
+
+def check_version(newest: Agent, expected_version: int | None) -> None:
+    """Return if an agent is at the version that a change of it expects, if it expects any.
+
+    Raises :class:`~tertulia.errors.VersionMoved`.
+    """
+    if expected_version not in {None, newest.version}:
+        raise VersionMoved(f"the agent is at version {newest.version} by now; ask again")
 
 
 def can_perform(claimant: Claimant | None, performer: str) -> bool:

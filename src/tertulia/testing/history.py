@@ -7,7 +7,7 @@ checks know nothing of the engine or the stores, so that a fault of theirs canno
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby
 from typing import Final, TypeAlias
 
 from tertulia.testing.rows import (
@@ -26,9 +26,11 @@ QUEUED: Final = "queued"
 RUNNING: Final = "running"
 WAITING: Final = "waiting"
 COMPLETED: Final = "completed"
+FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
 _HOLDING: Final = frozenset({RUNNING, WAITING})
-_TERMINAL: Final = frozenset({COMPLETED, "failed", CANCELLED})
+_BROKEN_OFF: Final = frozenset({FAILED, CANCELLED})
+_TERMINAL: Final = _BROKEN_OFF | {COMPLETED}
 _ROLLBACK: Final = 4
 
 
@@ -88,20 +90,35 @@ def _order(log: _Log) -> Iterator[Violation]:
     for message in log.messages:
         if message.run_id not in known:
             yield Violation("order", f"{log.row.id}: message {message.number} belongs to no run")
-    blocks = [(run, _block(log, run)) for run in log.runs if run.input_number]
-    for run, numbers in blocks:
-        if numbers != list(range(numbers[0], numbers[-1] + 1)) or numbers[0] != run.input_number:
-            yield Violation("order", f"run {run.id}: input {run.input_number}, messages at {numbers}")
-    for (one, before), (other, after) in pairwise(blocks):
-        is_again = one.input_message_id == other.input_message_id and before == after[:1]
-        if before[-1] >= after[0] and not is_again:
-            yield Violation("order", f"runs {one.n} and {other.n} of {log.row.id} interleave")
+    yield from _blocks(log)
     yield from _overtaking(log)
 
 
-def _block(log: _Log, run: RunRow) -> list[int]:
-    """Return the numbers of a run's messages, the one that it answers among them."""
-    return sorted({run.input_number} | {each.number for each in log.messages if each.run_id == run.id})
+def _blocks(log: _Log) -> Iterator[Violation]:
+    """Each run stands in one piece behind the one before: from its input on, or, made again, right there."""
+    before, last = 0, 0
+    for run, goes_on in _begun(log):
+        first = last + 1 if goes_on else run.input_number
+        inputs = set() if goes_on else {run.input_number}
+        numbers = sorted(inputs | {each.number for each in log.messages if each.run_id == run.id})
+        if numbers != list(range(first, first + len(numbers))):
+            yield Violation("order", f"run {run.id}: input {run.input_number}, messages at {numbers}")
+        if numbers and last >= numbers[0]:
+            yield Violation("order", f"runs {before} and {run.n} of {log.row.id} interleave")
+        before, last = (run.n, numbers[-1]) if numbers else (before, last)
+
+
+def _begun(log: _Log) -> Iterator[tuple[RunRow, bool]]:
+    """Yield the runs that have begun, and whether each goes on after others that broke off at its input.
+
+    Only a failed run is made again; what was made again may be cancelled, and the failed one made anew.
+    """
+    begun = (run for run in log.runs if run.input_number)
+    for _, runs in groupby(begun, key=lambda run: (run.input_message_id, run.input_number)):
+        tried: list[str] = []
+        for run in runs:
+            yield run, tried[:1] == [FAILED] and _BROKEN_OFF.issuperset(tried)
+            tried.append(run.status)
 
 
 def _overtaking(log: _Log) -> Iterator[Violation]:

@@ -8,7 +8,7 @@ from tertulia.llms.base import Shown
 from tertulia.memory.pairing import shown_result
 from tertulia.memory.shortening import LATER, shortened
 from tertulia.memory.tokens import MESSAGE_TOKENS, estimate
-from tertulia.parts import Part, ToolCall, ToolResult
+from tertulia.parts import Part, Reasoning, ToolCall, ToolResult
 
 _STEPS: Final = (LATER, 200)
 """To how many characters results are shortened: all of them, oldest first, before any goes to the next."""
@@ -47,6 +47,12 @@ def _tokens(shown: Shown) -> int:
 
 
 def _more(part: Part) -> int:
-    if not isinstance(part, ToolCall):
-        return 0
-    return estimate(part.name) + estimate(part.arguments) + MESSAGE_TOKENS
+    """Return the tokens of a part that are not those of the message's text."""
+    match part:
+        case ToolCall():
+            texts = (part.name, part.arguments, part.opaque)
+            return MESSAGE_TOKENS + sum(estimate(text) for text in texts)
+        case Reasoning():
+            return estimate(part.text) + estimate(part.opaque)
+        case _:
+            return 0

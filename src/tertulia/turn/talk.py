@@ -60,9 +60,9 @@ class Talk:
     """Its last word, once that was said."""
 
     def __post_init__(self) -> None:
-        learnt = self.speaker.room
-        # What was learnt from another agent's text is no use to one whose own texts are longer.
-        self.room = learnt if learnt > self._fixed else self.speaker.whole_room
+        whole = self.speaker.whole_room
+        # What was learnt from another agent's text leaves this one no less than it would find out itself.
+        self.room = max(self.speaker.room, self._fixed + (max(whole - self._fixed, 0) >> CUTS))
 
     @property
     def path(self) -> str:
@@ -170,20 +170,25 @@ class Talk:
         """Return what the model is shown, as far as there is room for it.
 
         Where there are tools, half of the room is left to what they give: so the conversation is
-        shown from the same place on, whatever the turn does.
+        shown from the same place on, whatever the turn does. Only its newest exchange may take more.
         """
-        conversation, budget, rest = self.run.conversation, *self._budgets()
+        conversation, (budget, free) = self.run.conversation, self._budgets()
         passage = await self.history.show(
-            conversation, newest=(self.run.input,), budget=budget, opening=self.persona.opening
+            conversation,
+            newest=(self.run.input,),
+            budget=budget,
+            most=free >> self.cuts,
+            opening=self.persona.opening,
         )
         self.run.when_kept(partial(self.history.learn, conversation, budget=budget))
-        return passage.then(fitted(self.further, budget=rest)) if self.further else passage
+        if not self.further:
+            return passage
+        # What the provider finds too long is halved, the conversation before the turn's own.
+        rest = (free - max(budget, passage.tokens)) >> max(self.cuts - 1, 0)
+        return passage.then(fitted(self.further, budget=rest))
 
     def _budgets(self) -> tuple[int, int]:
-        """Return the tokens for the conversation, and for what the turn has added to it.
-
-        What the provider finds too long is halved, the conversation before the turn's own.
-        """
+        """Return the tokens for the conversation, and those for it and what the turn has added to it."""
         free = self.room - self._fixed
         if free <= 0:
             raise ContextTooLong(
@@ -191,8 +196,8 @@ class Talk:
                 f"{self.room}: shorten its context and instructions, or let models be shown more "
                 "(TERTULIA_CONTEXT_TOKENS)"
             )
-        half = free // 2
-        return (half if self.speaker.tools else free) >> self.cuts, half >> max(self.cuts - 1, 0)
+        share = free // 2 if self.speaker.tools or self.further else free
+        return share >> self.cuts, free
 
     @property
     def _fixed(self) -> int:

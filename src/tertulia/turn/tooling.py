@@ -53,11 +53,13 @@ class Tooling:
         ]
         self._refused: dict[str, str] = {}
         """Why it is not used, by the path of the use."""
+        self._given: dict[str, ToolResult] = {}
+        """What came of it, as it was journaled or stated by somebody, by the path of the use."""
 
     @property
     def has_done(self) -> bool:
-        """Whether anything was used by now."""
-        return any(self._run.journal.output(each.path) is not None for each in self._uses)
+        """Whether anything was used by now, or may have been."""
+        return any(self._run.journal.knows(each.path) for each in self._uses)
 
     @property
     def finished(self) -> list[ToolResult]:
@@ -132,7 +134,9 @@ class Tooling:
             kept = {"v": _OURS, "text": used.text, "is_error": used.is_error}
             return StepResult(output=orjson.dumps(kept).decode(), usage=Usage(tool_calls=1))
 
-        return _result(each.call, (await self._run.step(each.path, work, _plan(each))).output)
+        kept = await self._run.step(each.path, work, _plan(each))
+        result = self._given[each.path] = _result(each.call, kept.output)
+        return result
 
     async def _result_of_using(self, each: _Use) -> ToolResult:
         call, left = each.call, seconds_left(self._run, self._speaker.limits)
@@ -152,6 +156,8 @@ class Tooling:
         return None if refusal is None else _error(each.call, refusal)
 
     def _known(self, each: _Use) -> ToolResult | None:
+        if each.path in self._given:
+            return self._given[each.path]
         output = self._run.journal.output(each.path)
         return self._not_used(each) if output is None else _result(each.call, output)
 

@@ -8,6 +8,7 @@ from typing_extensions import override
 from tertulia.conversations import Once
 from tertulia.definitions import Agent, AgentDefinition
 from tertulia.errors import DuplicateName
+from tertulia.stores import rules
 from tertulia.stores.base import AgentStore
 from tertulia.stores.in_memory.once import made_before, note
 from tertulia.stores.in_memory.state import Room, State
@@ -48,13 +49,20 @@ class InMemoryAgents(AgentStore):
 
     @override
     async def update(
-        self, tenant: int, agent_id: str, definition: AgentDefinition, *, once: Once | None = None
+        self,
+        tenant: int,
+        agent_id: str,
+        definition: AgentDefinition,
+        *,
+        expected_version: int | None = None,
+        once: Once | None = None,
     ) -> Agent:
         with self._state.lock:
             room, now = self._state.rooms[tenant], self._state.now()
             newest = room.agent(agent_id)
             if made_before(room, newest.id, once, room.agents, now=now) is not None:
                 return newest
+            rules.check_version(newest, expected_version)
             if newest.definition != definition:
                 _rename(room, newest, definition.name)
             note(room, (newest.id,), once, newest.id, now=now)

@@ -218,4 +218,6 @@ def end(room: Room, log: Log, entry: Entry, ending: Ending, *, now: int) -> None
     if not log.unfinished:
         del room.busy[log.row.id]
     if entry.run.stop is Stop.ROLLBACK:
-        mark(log, entry.numbers, Flag.WITHDRAWN, now=now)
+        first = entry.run.input_number
+        # Behind it stands nothing but what this run, or a failed one before it, has done in answer.
+        mark(log, range(first, log.row.head + 1) if first else range(0), Flag.WITHDRAWN, now=now)

@@ -11,6 +11,7 @@ from tertulia.conversations import Once
 from tertulia.definitions import Agent, AgentDefinition
 from tertulia.errors import DuplicateName, NotFound
 from tertulia.messages import now_us
+from tertulia.stores import rules
 from tertulia.stores.base import AgentStore
 from tertulia.stores.sql.database import Clash, Database, Unit
 from tertulia.stores.sql.once import TENANT, taken
@@ -103,7 +104,13 @@ class SqlAgents(AgentStore):
 
     @override
     async def update(
-        self, tenant: int, agent_id: str, definition: AgentDefinition, *, once: Once | None = None
+        self,
+        tenant: int,
+        agent_id: str,
+        definition: AgentDefinition,
+        *,
+        expected_version: int | None = None,
+        once: Once | None = None,
     ) -> Agent:
         key = {"tenant": tenant, "id": ids.sought(agent_id)}
 
@@ -115,7 +122,10 @@ class SqlAgents(AgentStore):
                 raise NotFound("there is no such agent")
             agent = agent_of(row)
             earlier = None if once is None else await taken(db, tenant, agent.id, once, agent.id)
-            if earlier is not None or agent.definition == definition:
+            if earlier is not None:
+                return agent
+            rules.check_version(agent, expected_version)
+            if agent.definition == definition:
                 return agent
             newer = Agent(
                 id=agent.id,

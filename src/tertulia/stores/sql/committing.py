@@ -87,9 +87,8 @@ async def commit(db: Connection, lease: Lease, commit: Commit, claimant: Claiman
     head = found.held.conversation.head + len(numbered)
     if commit.ending is None:
         return Committed(head=head)
-    last = numbered[-1].number if numbered else found.last_number
     freed = _freed(found.held, commit, head=head)
-    freed = await stopping.rolled_back(db, freed, found.stop, first=found.input_number, last=last)
+    freed = await stopping.rolled_back(db, freed, found.stop, first=found.input_number)
     following = await placing.promote(db, freed, claimant)
     return Committed(head=freed.conversation.head, next=following)
 

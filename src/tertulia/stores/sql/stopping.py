@@ -88,21 +88,21 @@ async def _ended(db: Connection, held: Held, run: Run, claimant: Claimant | None
     end = {**_wish(run), "new_epoch": run.epoch, "new_error": encode_failure(rules.STOPPED), "at": at}
     await db.together([(_END, end), (placing.MOVE, move)])
     await journal.clear(db, run.tenant, run.id)
-    left = await rolled_back(db, left, run.stop, first=run.input_number, last=run.last_number)
+    left = await rolled_back(db, left, run.stop, first=run.input_number)
     following = await placing.promote(db, left, claimant) if left.holder is None else None
     return left, Stopped(run=ended, next=following)
 
 
-async def rolled_back(db: Connection, held: Held, stop: Stop, *, first: int, last: int) -> Held:
+async def rolled_back(db: Connection, held: Held, stop: Stop, *, first: int) -> Held:
     """Withdraw what a run that has ended was asked and has said, if it was to be rolled back.
 
-    ``first`` is the number of what it was asked and ``last`` that of the last message it wrote; 0 if
-    there is none. Nothing else stands between them. Returns the conversation as it stands then.
+    ``first`` is the number of what it was asked, 0 if it has none. Nothing stands behind that but what
+    this run, or a failed one before it, has done in answer. Returns the conversation as it stands then.
     """
     if stop is not Stop.ROLLBACK or not first:
         return held
     conversation = held.conversation
-    numbers = range(first, max(first, last) + 1)
+    numbers = range(first, conversation.head + 1)
     await marking.mark(db, conversation.tenant, conversation.id, numbers, Flag.WITHDRAWN)
     return await standing.locked(db, conversation.tenant, conversation.id) or held
 

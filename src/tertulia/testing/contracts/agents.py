@@ -8,10 +8,10 @@ import pytest
 from tertulia.agent_settings import ModelSettings
 from tertulia.conversations import DEFAULT_TENANT
 from tertulia.definitions import Agent, AgentDefinition
-from tertulia.errors import DuplicateName, NotFound
+from tertulia.errors import DuplicateName, IdempotencyMismatch, NotFound, VersionMoved
 from tertulia.ids import AGENT, new_id
 from tertulia.stores.base import Store
-from tertulia.testing.builders import a_definition, an_agent
+from tertulia.testing.builders import a_definition, a_once, an_agent
 
 TENANT = DEFAULT_TENANT
 
@@ -140,6 +140,73 @@ class AgentContract:
         assert sorted(version.version for version in made) == list(range(2, 10))
         for version in made:
             assert await store.agents.get(TENANT, agent.id, version=version.version) == version
+
+    async def test_an_update_of_the_version_that_it_expects_is_made(self, store: Store) -> None:
+        first = await an_agent(store)
+        changed = replace(first.definition, instructions="Bake.")
+
+        second = await store.agents.update(TENANT, first.id, changed, expected_version=1)
+        same = await store.agents.update(TENANT, first.id, changed, expected_version=2)
+
+        assert second == replace(first, version=2, definition=changed)
+        assert same == second
+
+    async def test_an_update_of_another_version_than_the_newest_is_refused(self, store: Store) -> None:
+        first, other = await an_agent(store), await an_agent(store, name="Baker")
+        newest = await store.agents.update(TENANT, first.id, a_definition(name="Cook"))
+
+        for expected in (0, 1, 3):
+            for definition in (a_definition(model="late"), newest.definition, other.definition):
+                with pytest.raises(VersionMoved):
+                    await store.agents.update(TENANT, first.id, definition, expected_version=expected)
+
+        assert await store.agents.page(TENANT) == [newest, other]
+        with pytest.raises(NotFound):
+            await store.agents.get(TENANT, first.id, version=3)
+
+    async def test_an_update_refused_for_its_version_does_not_use_up_its_key(self, store: Store) -> None:
+        agent = await an_agent(store)
+        with pytest.raises(VersionMoved):
+            await store.agents.update(
+                TENANT, agent.id, a_definition(name="Cook"), expected_version=2, once=a_once()
+            )
+
+        changed = await store.agents.update(
+            TENANT, agent.id, a_definition(name="Cook"), expected_version=1, once=a_once(request="another")
+        )
+
+        assert (changed.version, changed.definition.name) == (2, "Cook")
+
+    async def test_an_update_that_comes_again_expects_no_version_any_more(self, store: Store) -> None:
+        agent = await an_agent(store)
+        for name in ("Cook", "Baker"):
+            newest = await store.agents.update(TENANT, agent.id, a_definition(name=name), once=a_once(name))
+
+        again = await store.agents.update(
+            TENANT, agent.id, a_definition(name="Cook"), expected_version=1, once=a_once("Cook")
+        )
+
+        assert again == newest
+        with pytest.raises(IdempotencyMismatch):
+            await store.agents.update(
+                TENANT, agent.id, newest.definition, expected_version=1, once=a_once("Cook", "another")
+            )
+
+    async def test_of_many_who_expect_a_version_at_once_one_changes_it(self, store: Store) -> None:
+        agent = await an_agent(store)
+
+        outcomes = await asyncio.gather(
+            *[
+                store.agents.update(TENANT, agent.id, a_definition(model=f"m{i}"), expected_version=1)
+                for i in range(8)
+            ],
+            return_exceptions=True,
+        )
+
+        made = [outcome for outcome in outcomes if isinstance(outcome, Agent)]
+        assert [version.version for version in made] == [2]
+        assert all(isinstance(outcome, VersionMoved) for outcome in outcomes if outcome not in made)
+        assert await store.agents.page(TENANT) == made
 
     async def test_agents_are_listed_in_order_of_creation(self, store: Store) -> None:
         made = [await an_agent(store, name=name) for name in ("C", "A", "D", "B")]

@@ -121,7 +121,7 @@ def test_the_cpu_time_of_a_process_includes_its_children() -> None:
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {busy!r}], stdin=sys.stdin)"
     with subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE) as running:
         assert running.stdin is not None
-        while len(meter.tree(running.pid)) < 2:
+        while not any(meter._clock(child) for child in meter.tree(running.pid)[1:]):
             os.sched_yield()
 
         alone, both = meter._clock(running.pid), meter.cpu_seconds(running.pid)

@@ -36,9 +36,10 @@ def call(asked: dict[str, Any]) -> None:
     text = "x" * 3_000_000 if name == "long" else "echo"
     result = {"content": [{"type": "text", "text": text}], "isError": False}
     piece = json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}).encode()
+    if name == "deaf":  # from before the answer on, so that whoever has heard it is not heard any more
+        os.close(0)
     write_all(piece + b"\n")
     if name == "deaf":
-        os.close(0)
         threading.Event().wait()
 
 

@@ -161,10 +161,10 @@ class Engine:
     async def decide(self, tenant: int, run_id: str, decision: Decision) -> Ticket:
         """Let a waiting run go on with a decision.
 
-        The same decision again changes nothing, if it says what it is about; else only while the run
-        goes on with it. Raises ``NotFound``, :class:`~tertulia.errors.NotWaiting`, also if the run
-        waits for something else, and :class:`~tertulia.errors.InvalidInput` for a verdict that this
-        wait does not know.
+        The same decision again changes nothing, if it says what it is about and the run does not wait
+        there once more; without that, only while the run goes on with it. Raises ``NotFound``,
+        :class:`~tertulia.errors.NotWaiting`, also if the run waits for something else, and
+        :class:`~tertulia.errors.InvalidInput` for a verdict that this wait does not know.
         """
         run, steps = await self.store.runs.get(tenant, run_id), await self.store.runs.steps(tenant, run_id)
         wait = run.wait

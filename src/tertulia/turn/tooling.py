@@ -1,4 +1,4 @@
-"""Tools in a turn: each use is a step of its own, approved where that is asked for, and never done twice."""
+"""Tools in a turn: each use is a step of its own, approved where asked for, and not repeated unasked."""
 
 import asyncio
 from collections.abc import Sequence

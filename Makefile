@@ -7,7 +7,9 @@ SECONDS ?= 60
 BIN := .venv/bin
 STAMP := .venv/.installed
 TESTING := .venv/.testing
-EXTRA_LOCKS := examples/requirements.lock tests/deploy/requirements.lock
+EXTRA_LOCKS := examples/requirements.lock tests/deploy/requirements.lock tests/memory/requirements.lock
+# All but mem0, which brings much of its own: only its tests install it.
+EXTRAS := database knowledge local mcp providers redis testing tokens
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 \
   --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
@@ -36,7 +38,7 @@ format: $(STAMP) ## Bring the code into shape
 	@$(BIN)/ruff format --quiet .
 
 lock: ## Bring the locks in line with pyproject.toml and with each other (needs uv)
-	@$(COMPILE) --all-extras --group dev --group model --output-file requirements.lock pyproject.toml
+	@$(COMPILE) $(EXTRAS:%=--extra %) --group dev --group model --output-file requirements.lock pyproject.toml
 	@$(COMPILE) --constraint requirements.lock --extra mcp --extra providers --extra redis \
 	  --output-file deploy/requirements.lock pyproject.toml
 	@$(COMPILE) --constraint requirements.lock --output-file deploy/build.lock deploy/build.txt

@@ -19,7 +19,7 @@ from typing_extensions import override
 from benchmarks import meter
 from benchmarks.storage import PostgreSQLStorage, SQLiteStorage, Storage
 from tertulia.conversations import Commit, Conversation
-from tertulia.definitions import Agent
+from tertulia.definitions import StoredAgent
 from tertulia.engine import ActiveRun, Engine, Performer, Plan, StepResult, Ticket, Turn
 from tertulia.events import RunStarted, TextDelta
 from tertulia.hints import open_hints
@@ -117,7 +117,7 @@ async def _say(engine: Engine, conversation: Conversation, *, is_followed: bool 
     return await engine.submit(replace(asked, options={"deltas": True}) if is_followed else asked)
 
 
-async def _somebody(store: Store) -> Agent:
+async def _somebody(store: Store) -> StoredAgent:
     return await an_agent(store, name=new_id(AGENT))
 
 
@@ -253,7 +253,7 @@ async def length(place: Place, *, messages: int, count: int) -> str:
     return f"{place.name}: {messages} messages: {'; '.join(told)}"
 
 
-async def a_long_talk(store: Store, agent: Agent, messages: int) -> Conversation:
+async def a_long_talk(store: Store, agent: StoredAgent, messages: int) -> Conversation:
     """Make a conversation with so many messages, some hundred in each run."""
     conversation = await a_conversation(store, agent)
     while conversation.head < messages:

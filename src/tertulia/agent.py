@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from tertulia.agent_settings import ModelSettings, RunLimits
 from tertulia.conversations import Conversation
-from tertulia.definitions import Agent, ToolChoice
+from tertulia.definitions import StoredAgent, ToolChoice
 from tertulia.engine import ActiveRun, Performer, Turn
 from tertulia.errors import NotFound, ToolUnavailable
 from tertulia.llms.models import Models
@@ -45,7 +45,7 @@ class AgentPerformer(Performer):
         self._toolbox, self._limits = toolbox or Toolbox(), limits
         self._history = LogHistory(store.conversations)
         self._windows = Windows()
-        self._agents: dict[tuple[int, str, int | None], Agent] = {}
+        self._agents: dict[tuple[int, str, int | None], StoredAgent] = {}
 
     @override
     async def perform(self, run: ActiveRun) -> Turn | None:
@@ -70,7 +70,7 @@ class AgentPerformer(Performer):
         except TimeoutError:
             raise ToolUnavailable("a server of tools takes too long to say what it has") from None
 
-    def _speaker(self, agent: Agent, options: Mapping[str, object], tools: Mapping[str, Tool]) -> Speaker:
+    def _speaker(self, agent: StoredAgent, options: Mapping[str, object], tools: Mapping[str, Tool]) -> Speaker:
         definition = agent.definition
         limits = definition.limits.within(_limits(options.get("limits")))
         return Speaker(
@@ -85,7 +85,7 @@ class AgentPerformer(Performer):
             wants_deltas=bool(options.get("deltas", False)),
         )
 
-    async def _agent(self, conversation: Conversation, version: int | None) -> Agent:
+    async def _agent(self, conversation: Conversation, version: int | None) -> StoredAgent:
         """Return a conversation's agent; versions never change, so they are kept."""
         key = (conversation.tenant, conversation.agent_id, version)
         agent = None if version is None else self._agents.get(key)

@@ -103,7 +103,7 @@ class AgentDefinition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agent:
+class StoredAgent:
     """A stored agent at one of its versions."""
 
     id: str

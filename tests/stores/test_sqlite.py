@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import bindparam, update
 
 from tertulia.conversations import RunStatus
-from tertulia.definitions import Agent
+from tertulia.definitions import StoredAgent
 from tertulia.errors import InvalidInput, StoreBusy, StoreUnavailable
 from tertulia.ids import OWNER, new_id, to_bytes
 from tertulia.messages import now_us
@@ -86,7 +86,7 @@ _RENAME = Statement(
 )
 
 
-async def _rename(db: Connection, agent: Agent, name: str) -> None:
+async def _rename(db: Connection, agent: StoredAgent, name: str) -> None:
     await db.run(_RENAME, {"agent": to_bytes(agent.id), "new_name": name})
 
 

@@ -6,7 +6,7 @@ import pytest
 from typing_extensions import override
 
 from tertulia.agent_settings import ModelSettings
-from tertulia.definitions import Agent
+from tertulia.definitions import StoredAgent
 from tertulia.engine import ActiveRun, Plan, StepResult
 from tertulia.llms.scripted import ScriptedLLM
 from tertulia.parts import ToolCall
@@ -15,7 +15,7 @@ from tertulia.turn import Speaker, Windows
 from tertulia.turn.speaker import persona
 from tests.turn.kitchen import DEFINITION, a_kitchen
 
-AGENT = Agent(id="agt", tenant=0, version=1, definition=DEFINITION, created_at=0)
+AGENT = StoredAgent(id="agt", tenant=0, version=1, definition=DEFINITION, created_at=0)
 
 
 class Windowed(ScriptedLLM):

@@ -4,7 +4,7 @@ from typing import Final, Self
 
 from tertulia.app import App
 from tertulia.conversations import DEFAULT_TENANT, Conversation, NewConversation, Run
-from tertulia.definitions import Agent, AgentDefinition
+from tertulia.definitions import StoredAgent, AgentDefinition
 from tertulia.engine import Ticket
 from tertulia.errors import DuplicateName, NeedsAttention, Stopping
 from tertulia.events import RunFinished, RunWaiting
@@ -29,7 +29,7 @@ COMPANION: Final = AgentDefinition(
 class Talk:
     """A conversation with an agent, made when the first word is said."""
 
-    def __init__(self, app: App, agent: Agent, conversation: str | None) -> None:
+    def __init__(self, app: App, agent: StoredAgent, conversation: str | None) -> None:
         self._app = app
         self.agent = agent
         self.conversation = conversation
@@ -143,8 +143,8 @@ class Talk:
         return not run.status.is_terminal
 
 
-async def _all_agents(app: App) -> list[Agent]:
-    found: list[Agent] = []
+async def _all_agents(app: App) -> list[StoredAgent]:
+    found: list[StoredAgent] = []
     while page := await app.store.agents.page(
         DEFAULT_TENANT, after=found[-1].id if found else None, limit=_PAGE
     ):
@@ -152,7 +152,7 @@ async def _all_agents(app: App) -> list[Agent]:
     return found
 
 
-async def _companion(app: App) -> Agent:
+async def _companion(app: App) -> StoredAgent:
     try:
         return await app.store.agents.create(DEFAULT_TENANT, new_id(AGENT), COMPANION)
     except DuplicateName:  # somebody was quicker

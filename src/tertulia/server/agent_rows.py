@@ -1,10 +1,10 @@
 """How agents are shown under ``/v1``, and what every surface shows of them."""
 
-from tertulia.definitions import Agent, AgentDefinition, encode_tool
+from tertulia.definitions import StoredAgent, AgentDefinition, encode_tool
 from tertulia.messages import to_datetime
 
 
-def stored_agent_row(agent: Agent) -> dict[str, object]:
+def stored_agent_row(agent: StoredAgent) -> dict[str, object]:
     """Return an agent at its version."""
     return {
         "object": "agent",

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from tertulia.app import App
 from tertulia.conversations import DEFAULT_TENANT, Once
-from tertulia.definitions import Agent
+from tertulia.definitions import StoredAgent
 from tertulia.errors import VersionMoved
 from tertulia.messages import check_text
 from tertulia.server import agent_forms as forms
@@ -58,7 +58,7 @@ class Agents:
         changed = await self._changed(await self._found(agent_id), fields_of(form, self._app), once=once)
         return as_response(stored_agent_row(changed))
 
-    async def _changed(self, agent: Agent, fields: dict[str, Any], *, once: Once | None) -> Agent:
+    async def _changed(self, agent: StoredAgent, fields: dict[str, Any], *, once: Once | None) -> StoredAgent:
         for _ in range(_MAX_OVERTAKEN):
             try:
                 return await self._written(agent, fields, once=once)
@@ -66,11 +66,11 @@ class Agents:
                 agent = await self._found(agent.id)
         return await self._written(agent, fields, once=once)
 
-    async def _written(self, agent: Agent, fields: dict[str, Any], *, once: Once | None) -> Agent:
+    async def _written(self, agent: StoredAgent, fields: dict[str, Any], *, once: Once | None) -> StoredAgent:
         definition = replace(agent.definition, **fields).checked()
         return await self._app.store.agents.update(
             DEFAULT_TENANT, agent.id, definition, expected_version=agent.version, once=once
         )
 
-    async def _found(self, named_so: str) -> Agent:
+    async def _found(self, named_so: str) -> StoredAgent:
         return await self._app.store.agents.get(DEFAULT_TENANT, check_text(named_so, what="agent_id"))

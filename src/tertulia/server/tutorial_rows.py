@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 
 from tertulia.conversations import Conversation
-from tertulia.definitions import Agent
+from tertulia.definitions import StoredAgent
 from tertulia.messages import to_datetime
 from tertulia.server.agent_rows import definition_row
 from tertulia.server.exchanges import Exchange
 
 
-def agent_row(agent: Agent, conversations: Iterable[Conversation]) -> dict[str, object]:
+def agent_row(agent: StoredAgent, conversations: Iterable[Conversation]) -> dict[str, object]:
     """Return an agent as the tutorial shows it."""
     return {
         "id": agent.id,

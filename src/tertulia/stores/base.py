@@ -30,7 +30,7 @@ from tertulia.conversations import (
     Once,
     StoredJob,
 )
-from tertulia.definitions import Agent, AgentDefinition
+from tertulia.definitions import StoredAgent, AgentDefinition
 from tertulia.messages import Flag, Message
 from tertulia.stores.ledger import RunReader, RunStore
 
@@ -40,7 +40,7 @@ class AgentStore(Protocol):
 
     async def create(
         self, tenant: int, agent_id: str, definition: AgentDefinition, *, once: Once | None = None
-    ) -> Agent:
+    ) -> StoredAgent:
         """Store a new agent at version 1.
 
         Raises :class:`~tertulia.errors.DuplicateName` if the tenant has one of this name. The scope
@@ -48,7 +48,7 @@ class AgentStore(Protocol):
         """
         ...
 
-    async def get(self, tenant: int, agent: str, *, version: int | None = None) -> Agent:
+    async def get(self, tenant: int, agent: str, *, version: int | None = None) -> StoredAgent:
         """Return an agent by id or by name, at its newest version or the one given.
 
         Raises :class:`~tertulia.errors.NotFound`.
@@ -63,7 +63,7 @@ class AgentStore(Protocol):
         *,
         expected_version: int | None = None,
         once: Once | None = None,
-    ) -> Agent:
+    ) -> StoredAgent:
         """Store a new version, newest from now on; earlier versions stay readable.
 
         A definition equal to the newest makes no version. Raises ``NotFound``, ``DuplicateName``, and
@@ -73,7 +73,7 @@ class AgentStore(Protocol):
         """
         ...
 
-    async def page(self, tenant: int, *, after: str | None = None, limit: int = 100) -> list[Agent]:
+    async def page(self, tenant: int, *, after: str | None = None, limit: int = 100) -> list[StoredAgent]:
         """Return agents at their newest version."""
         ...
 

@@ -15,7 +15,7 @@ from tertulia.conversations import (
     Step,
     Stop,
 )
-from tertulia.definitions import Agent
+from tertulia.definitions import StoredAgent
 from tertulia.errors import (
     ConversationBusy,
     ConversationClosed,
@@ -192,7 +192,7 @@ def key_scopes(named: str | NewConversation | Branch, *, existing: str | None) -
     return (named.id,) if named.alias is not None else (named.agent_id, named.id)
 
 
-def check_version(newest: Agent, expected_version: int | None) -> None:
+def check_version(newest: StoredAgent, expected_version: int | None) -> None:
     """Return if an agent is at the version that a change of it expects, if it expects any.
 
     Raises :class:`~tertulia.errors.VersionMoved`.

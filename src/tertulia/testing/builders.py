@@ -23,7 +23,7 @@ from tertulia.conversations import (
     Submission,
     Wait,
 )
-from tertulia.definitions import Agent, AgentDefinition
+from tertulia.definitions import StoredAgent, AgentDefinition
 from tertulia.errors import Failure
 from tertulia.ids import AGENT, CONVERSATION, JOB, MESSAGE, OWNER, RUN, new_id
 from tertulia.messages import Message, now_us
@@ -63,14 +63,14 @@ def a_definition(
 
 async def an_agent(
     store: Store, *, name: str = "Chef", first_message: str = "Hello!", tenant: int = DEFAULT_TENANT
-) -> Agent:
+) -> StoredAgent:
     """Store an agent."""
     definition = a_definition(name=name, first_message=first_message)
     return await store.agents.create(tenant, new_id(AGENT), definition)
 
 
 def a_new_conversation(
-    agent: Agent, *, alias: str | None = None, agent_version: int | None = None
+    agent: StoredAgent, *, alias: str | None = None, agent_version: int | None = None
 ) -> NewConversation:
     """Return a conversation to be made, under a fresh id."""
     return NewConversation(
@@ -79,7 +79,7 @@ def a_new_conversation(
 
 
 async def a_conversation(
-    store: Store, agent: Agent | None = None, *, alias: str | None = None, agent_version: int | None = None
+    store: Store, agent: StoredAgent | None = None, *, alias: str | None = None, agent_version: int | None = None
 ) -> Conversation:
     """Store a conversation, and an agent for it if none is given."""
     agent = agent or await an_agent(store)

@@ -9,7 +9,7 @@ from typing import Final
 import orjson
 
 from tertulia.agent_settings import ModelSettings, RunLimits
-from tertulia.definitions import Agent, ToolSpec
+from tertulia.definitions import StoredAgent, ToolSpec
 from tertulia.llms.base import LLM, Shown
 from tertulia.memory.tokens import MESSAGE_TOKENS, estimate
 from tertulia.shapes import Shape, parse_shape
@@ -48,7 +48,7 @@ class Windows:
 class Speaker:
     """An agent as it takes a turn."""
 
-    agent: Agent
+    agent: StoredAgent
     llm: LLM
     settings: ModelSettings
     """The agent's, with the run's own laid over them."""
@@ -108,7 +108,7 @@ class Persona:
 
 
 @lru_cache(maxsize=1024)
-def persona(agent: Agent, first_message: str) -> Persona:
+def persona(agent: StoredAgent, first_message: str) -> Persona:
     """Return what a model is always shown of an agent in a conversation that opened with this message."""
     definition = agent.definition
     shape = parse_shape(definition.response_shape)

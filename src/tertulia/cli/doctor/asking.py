@@ -11,7 +11,7 @@ from typing import Final
 
 from tertulia.cli.doctor.findings import Case, Finding, advice_of, broken, good, stored_agents, warning
 from tertulia.cli.offers import Offer, offers, try_model
-from tertulia.definitions import Agent
+from tertulia.definitions import StoredAgent
 from tertulia.errors import ModelRefused, TertuliaError, UnknownModel
 from tertulia.llms.base import LLM, Finished, Prompt, Shown
 from tertulia.llms.models import Models
@@ -82,7 +82,7 @@ def _packaged() -> str | None:
     return None
 
 
-def _named(models: Models, agents: Iterable[Agent]) -> list[_Named]:
+def _named(models: Models, agents: Iterable[StoredAgent]) -> list[_Named]:
     """Return all models that somebody names, the default ones first."""
     users: dict[str, list[str]] = {name: [] for name in models.names(None)}
     default = set(users)

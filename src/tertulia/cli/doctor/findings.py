@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from tertulia.cli.doctor.stored import Stored
-from tertulia.definitions import Agent
+from tertulia.definitions import StoredAgent
 from tertulia.errors import TertuliaError
 from tertulia.llms.models import Models
 from tertulia.settings import Settings
@@ -64,7 +64,7 @@ class Case:
 Check: TypeAlias = Callable[[Case], Awaitable[list[Finding]]]
 
 
-async def stored_agents(case: Case) -> tuple[Agent, ...]:
+async def stored_agents(case: Case) -> tuple[StoredAgent, ...]:
     """Return the agents that are stored; none if the database cannot be read, of which its check tells."""
     try:
         return (await asyncio.shield(case.stored)).agents

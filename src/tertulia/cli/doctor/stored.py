@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from tertulia.conversations import DEFAULT_TENANT
-from tertulia.definitions import Agent
+from tertulia.definitions import StoredAgent
 from tertulia.errors import StoreUnavailable
 from tertulia.registry import load
 from tertulia.settings import Settings
@@ -27,7 +27,7 @@ class Stored:
     """What was found in the database."""
 
     health: Health
-    agents: tuple[Agent, ...] = field(default=(), repr=False)
+    agents: tuple[StoredAgent, ...] = field(default=(), repr=False)
 
 
 async def read_stored(settings: Settings) -> Stored:
@@ -57,8 +57,8 @@ def file_of(settings: Settings) -> Path | None:
     return path
 
 
-async def _agents(store: Store) -> list[Agent]:
-    found: list[Agent] = []
+async def _agents(store: Store) -> list[StoredAgent]:
+    found: list[StoredAgent] = []
     while len(found) < _MOST and (
         page := await store.agents.page(DEFAULT_TENANT, after=found[-1].id if found else None, limit=_PAGE)
     ):

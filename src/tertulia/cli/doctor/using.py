@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from tertulia.cli.doctor.findings import Case, Finding, advice_of, broken, good, stored_agents, warning
-from tertulia.definitions import Agent
+from tertulia.definitions import StoredAgent
 from tertulia.errors import TertuliaError
 from tertulia.tools.loading import open_toolbox
 from tertulia.tools.toolbox import SERVER, Toolbox
@@ -43,7 +43,7 @@ async def _server(toolbox: Toolbox, name: str) -> Finding:
     return good("tools", f"{name}: {_listed(tools)}")
 
 
-def _missed(toolbox: Toolbox, agents: Iterable[Agent]) -> list[Finding]:
+def _missed(toolbox: Toolbox, agents: Iterable[StoredAgent]) -> list[Finding]:
     found = []
     for agent in agents:
         try:

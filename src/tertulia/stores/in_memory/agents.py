@@ -6,7 +6,7 @@ from typing import Final
 from typing_extensions import override
 
 from tertulia.conversations import Once
-from tertulia.definitions import Agent, AgentDefinition
+from tertulia.definitions import StoredAgent, AgentDefinition
 from tertulia.errors import DuplicateName
 from tertulia.stores import rules
 from tertulia.stores.base import AgentStore
@@ -26,7 +26,7 @@ class InMemoryAgents(AgentStore):
     @override
     async def create(
         self, tenant: int, agent_id: str, definition: AgentDefinition, *, once: Once | None = None
-    ) -> Agent:
+    ) -> StoredAgent:
         with self._state.lock:
             room, now = self._state.rooms[tenant], self._state.now()
             versions = made_before(room, _OF_TENANT, once, room.agents, now=now)
@@ -35,13 +35,13 @@ class InMemoryAgents(AgentStore):
             if definition.name in room.names or agent_id in room.agents:
                 raise DuplicateName
             note(room, (_OF_TENANT,), once, agent_id, now=now)
-            agent = Agent(id=agent_id, tenant=tenant, version=1, definition=definition, created_at=now)
+            agent = StoredAgent(id=agent_id, tenant=tenant, version=1, definition=definition, created_at=now)
             room.agents[agent_id] = [agent]
             room.names[definition.name] = agent_id
             return agent
 
     @override
-    async def get(self, tenant: int, agent: str, *, version: int | None = None) -> Agent:
+    async def get(self, tenant: int, agent: str, *, version: int | None = None) -> StoredAgent:
         with self._state.lock:
             room = self._state.rooms[tenant]
             agent_id = agent if agent in room.agents else room.names.get(agent, agent)
@@ -56,7 +56,7 @@ class InMemoryAgents(AgentStore):
         *,
         expected_version: int | None = None,
         once: Once | None = None,
-    ) -> Agent:
+    ) -> StoredAgent:
         with self._state.lock:
             room, now = self._state.rooms[tenant], self._state.now()
             newest = room.agent(agent_id)
@@ -73,14 +73,14 @@ class InMemoryAgents(AgentStore):
             return agent
 
     @override
-    async def page(self, tenant: int, *, after: str | None = None, limit: int = 100) -> list[Agent]:
+    async def page(self, tenant: int, *, after: str | None = None, limit: int = 100) -> list[StoredAgent]:
         with self._state.lock:
             agents = self._state.rooms[tenant].agents
             chosen = sorted(agent_id for agent_id in agents if after is None or agent_id > after)
             return [agents[agent_id][-1] for agent_id in chosen[:limit]]
 
 
-def _rename(room: Room, agent: Agent, name: str) -> None:
+def _rename(room: Room, agent: StoredAgent, name: str) -> None:
     if room.names.get(name, agent.id) != agent.id:
         raise DuplicateName
     del room.names[agent.definition.name]

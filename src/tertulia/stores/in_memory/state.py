@@ -8,7 +8,7 @@ from operator import attrgetter
 from threading import Lock
 
 from tertulia.conversations import Conversation, Frame, JobStatus, Run, RunStatus, Step, StoredJob
-from tertulia.definitions import Agent
+from tertulia.definitions import StoredAgent
 from tertulia.errors import NotFound
 from tertulia.messages import Message
 from tertulia.stores.rules import SUSPECT_ATTEMPTS, Standing
@@ -169,7 +169,7 @@ class JobEntry:
 class Room:
     """Everything of one tenant."""
 
-    agents: dict[str, list[Agent]] = field(default_factory=dict)
+    agents: dict[str, list[StoredAgent]] = field(default_factory=dict)
     """By id, at every version."""
     names: dict[str, str] = field(default_factory=dict)
     logs: dict[str, Log] = field(default_factory=dict)
@@ -185,7 +185,7 @@ class Room:
     """By scope and key, the oldest first."""
     jobs: dict[str, JobEntry] = field(default_factory=dict)
 
-    def agent(self, agent_id: str, *, version: int | None = None) -> Agent:
+    def agent(self, agent_id: str, *, version: int | None = None) -> StoredAgent:
         """Return an agent by id, at its newest version or the one given; raises ``NotFound``."""
         versions = self.agents.get(agent_id, [])
         place = len(versions) if version is None else version

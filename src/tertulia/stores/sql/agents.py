@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from tertulia import ids
 from tertulia.conversations import Once
-from tertulia.definitions import Agent, AgentDefinition
+from tertulia.definitions import StoredAgent, AgentDefinition
 from tertulia.errors import DuplicateName, NotFound
 from tertulia.messages import now_us
 from tertulia.stores import rules
@@ -62,10 +62,10 @@ class SqlAgents(AgentStore):
     @override
     async def create(
         self, tenant: int, agent_id: str, definition: AgentDefinition, *, once: Once | None = None
-    ) -> Agent:
-        agent = Agent(id=agent_id, tenant=tenant, version=1, definition=definition, created_at=now_us())
+    ) -> StoredAgent:
+        agent = StoredAgent(id=agent_id, tenant=tenant, version=1, definition=definition, created_at=now_us())
 
-        async def unit(db: Connection) -> Agent:
+        async def unit(db: Connection) -> StoredAgent:
             earlier = None if once is None else await taken(db, tenant, TENANT, once, agent_id)
             if earlier is not None:
                 row = await db.one(_GET["id", True], {"tenant": tenant, "id": earlier})
@@ -87,13 +87,13 @@ class SqlAgents(AgentStore):
         return await self._named(unit, definition.name, tenant=tenant)
 
     @override
-    async def get(self, tenant: int, agent: str, *, version: int | None = None) -> Agent:
+    async def get(self, tenant: int, agent: str, *, version: int | None = None) -> StoredAgent:
         by_id = ids.is_id(agent, prefix=ids.AGENT)
         statement = _GET["id" if by_id else "name", version is None]
         params: dict[str, Any] = {"tenant": tenant, "version": version}
         params |= {"id": ids.to_bytes(agent)} if by_id else {"name": agent}
 
-        async def unit(db: Connection) -> Agent | None:
+        async def unit(db: Connection) -> StoredAgent | None:
             row = await db.one(statement, params)
             return None if row is None else agent_of(row)
 
@@ -111,10 +111,10 @@ class SqlAgents(AgentStore):
         *,
         expected_version: int | None = None,
         once: Once | None = None,
-    ) -> Agent:
+    ) -> StoredAgent:
         key = {"tenant": tenant, "id": ids.sought(agent_id)}
 
-        async def unit(db: Connection) -> Agent:
+        async def unit(db: Connection) -> StoredAgent:
             # Locked first, read then: a joined row would be the one from before the wait.
             await db.one(_LOCK, key)
             row = await db.one(_GET["id", True], key)
@@ -127,7 +127,7 @@ class SqlAgents(AgentStore):
             rules.check_version(agent, expected_version)
             if agent.definition == definition:
                 return agent
-            newer = Agent(
+            newer = StoredAgent(
                 id=agent.id,
                 tenant=tenant,
                 version=agent.version + 1,
@@ -141,7 +141,7 @@ class SqlAgents(AgentStore):
         return await self._named(unit, definition.name, tenant=tenant)
 
     @override
-    async def page(self, tenant: int, *, after: str | None = None, limit: int = 100) -> list[Agent]:
+    async def page(self, tenant: int, *, after: str | None = None, limit: int = 100) -> list[StoredAgent]:
         params = {"tenant": tenant, "after": ids.to_bytes(after) if after else bytes(16), "limit": limit}
 
         async def unit(db: Connection) -> Sequence[Any]:
@@ -149,7 +149,7 @@ class SqlAgents(AgentStore):
 
         return [agent_of(row) for row in await self._database.read(unit, tenant=tenant)]
 
-    async def _named(self, unit: Unit[Agent], name: str, *, tenant: int) -> Agent:
+    async def _named(self, unit: Unit[StoredAgent], name: str, *, tenant: int) -> StoredAgent:
         await self._database.check_room()
         try:
             return await self._database.write(unit, tenant=tenant)
@@ -157,7 +157,7 @@ class SqlAgents(AgentStore):
             raise DuplicateName(f"there is an agent named {name!r} already; choose another name") from error
 
 
-def _version_params(agent: Agent, *, at: int) -> dict[str, Any]:
+def _version_params(agent: StoredAgent, *, at: int) -> dict[str, Any]:
     return {
         "tenant": agent.tenant,
         "agent_id": ids.to_bytes(agent.id),

@@ -8,7 +8,7 @@ from sqlalchemy import Column, Table, bindparam, insert
 
 from tertulia import ids
 from tertulia.conversations import Conversation, Lease, Run, RunStatus, Step, Stop, Wait
-from tertulia.definitions import Agent, AgentDefinition
+from tertulia.definitions import StoredAgent, AgentDefinition
 from tertulia.errors import Failure
 from tertulia.messages import Flag, Message
 from tertulia.parts import Part, decode_content
@@ -115,10 +115,10 @@ def inserting(table: Table, **fixed: Any) -> Statement:
     return Statement(insert(table).values({c.name: fixed.get(c.name, bindparam(c.name)) for c in table.c}))
 
 
-def agent_of(row: Row) -> Agent:
+def agent_of(row: Row) -> StoredAgent:
     """Return the agent of a row of ``AGENT_COLUMNS``."""
     tenant, ident, version, definition, created_at = row
-    return Agent(
+    return StoredAgent(
         id=ids.from_bytes(ids.AGENT, ident),
         tenant=tenant,
         version=version,

@@ -7,7 +7,7 @@ import pytest
 
 from tertulia.agent_settings import ModelSettings
 from tertulia.conversations import DEFAULT_TENANT
-from tertulia.definitions import Agent, AgentDefinition
+from tertulia.definitions import StoredAgent, AgentDefinition
 from tertulia.errors import DuplicateName, IdempotencyMismatch, NotFound, VersionMoved
 from tertulia.ids import AGENT, new_id
 from tertulia.stores.base import Store
@@ -76,7 +76,7 @@ class AgentContract:
     async def test_of_many_who_want_a_name_at_once_one_gets_it(self, store: Store) -> None:
         outcomes = await asyncio.gather(*[an_agent(store) for _ in range(8)], return_exceptions=True)
 
-        made = [outcome for outcome in outcomes if isinstance(outcome, Agent)]
+        made = [outcome for outcome in outcomes if isinstance(outcome, StoredAgent)]
         assert len(made) == 1
         assert all(isinstance(outcome, DuplicateName) for outcome in outcomes if outcome not in made)
         assert await store.agents.page(TENANT) == made
@@ -203,7 +203,7 @@ class AgentContract:
             return_exceptions=True,
         )
 
-        made = [outcome for outcome in outcomes if isinstance(outcome, Agent)]
+        made = [outcome for outcome in outcomes if isinstance(outcome, StoredAgent)]
         assert [version.version for version in made] == [2]
         assert all(isinstance(outcome, VersionMoved) for outcome in outcomes if outcome not in made)
         assert await store.agents.page(TENANT) == made

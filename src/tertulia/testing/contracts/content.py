@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tertulia.conversations import DEFAULT_TENANT, Commit, Frame
-from tertulia.definitions import Agent
+from tertulia.definitions import StoredAgent
 from tertulia.parts import text_content
 from tertulia.stores.base import Store
 from tertulia.testing.builders import (
@@ -119,6 +119,6 @@ class ContentContract:
         assert len({m.id for m in messages}) == 5
 
 
-async def _some_agent(store: Store) -> Agent:
+async def _some_agent(store: Store) -> StoredAgent:
     agents = await store.agents.page(TENANT, limit=1)
     return agents[0] if agents else await an_agent(store)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tertulia.conversations import DEFAULT_TENANT, Claim, Commit, Stop
-from tertulia.definitions import Agent
+from tertulia.definitions import StoredAgent
 from tertulia.errors import LeaseLost, NotFound
 from tertulia.ids import RUN, new_id
 from tertulia.messages import Flag
@@ -220,7 +220,7 @@ class IsolationContract:
             assert await store.runs.get(claim.run.tenant, claim.run.id) == claim.run
 
 
-async def _an_agent_each(store: Store) -> tuple[Agent, Agent]:
+async def _an_agent_each(store: Store) -> tuple[StoredAgent, StoredAgent]:
     return await an_agent(store, tenant=OURS), await an_agent(store, tenant=THEIRS)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tertulia.conversations import DEFAULT_TENANT, Claim, Conversation, NewConversation
-from tertulia.definitions import Agent
+from tertulia.definitions import StoredAgent
 from tertulia.errors import (
     ConversationMovedOn,
     DuplicateName,
@@ -305,7 +305,7 @@ class OnceContract:
         assert len(await store.conversations.page(TENANT, agent.id)) == 3
 
 
-async def _agent(store: Store, *, name: str = "Chef", key: str = "k", request: str = "the same") -> Agent:
+async def _agent(store: Store, *, name: str = "Chef", key: str = "k", request: str = "the same") -> StoredAgent:
     return await store.agents.create(
         TENANT, new_id(AGENT), a_definition(name=name), once=a_once(key, request)
     )
@@ -322,7 +322,7 @@ async def _fork(
     return await store.conversations.fork(TENANT, branch, once=a_once(request=request))
 
 
-async def _a_source(store: Store, agent: Agent | None = None) -> Conversation:
+async def _a_source(store: Store, agent: StoredAgent | None = None) -> Conversation:
     source = await a_conversation(store, agent)
     await an_exchange(store, source)
     return await store.conversations.get(TENANT, source.id)

@@ -12,7 +12,7 @@ from tertulia.definitions import StoredAgent, ToolChoice
 from tertulia.engine import ActiveRun, Performer, Turn
 from tertulia.errors import NotFound, ToolUnavailable
 from tertulia.llms.models import Models
-from tertulia.memory.history import LogHistory
+from tertulia.memory.views.log import LogView
 from tertulia.stores import Store
 from tertulia.tools.base import Tool
 from tertulia.tools.toolbox import Toolbox
@@ -43,7 +43,7 @@ class AgentPerformer(Performer):
         self._store, self._models = store, models
         self._context_tokens, self._call_seconds = context_tokens, call_seconds
         self._toolbox, self._limits = toolbox or Toolbox(), limits
-        self._history = LogHistory(store.conversations)
+        self._history = LogView(store.conversations)
         self._windows = Windows()
         self._agents: dict[tuple[int, str, int | None], StoredAgent] = {}
 
@@ -70,7 +70,9 @@ class AgentPerformer(Performer):
         except TimeoutError:
             raise ToolUnavailable("a server of tools takes too long to say what it has") from None
 
-    def _speaker(self, agent: StoredAgent, options: Mapping[str, object], tools: Mapping[str, Tool]) -> Speaker:
+    def _speaker(
+        self, agent: StoredAgent, options: Mapping[str, object], tools: Mapping[str, Tool]
+    ) -> Speaker:
         definition = agent.definition
         limits = definition.limits.within(_limits(options.get("limits")))
         return Speaker(

@@ -53,6 +53,16 @@ class RemoteTools:
     """Whether each use is to be approved by somebody."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextChoice:
+    """A context provider that an agent's author chose, and how it is to be set up."""
+
+    name: str
+    """In the registry of context providers: ``knowledge``, ``database``."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values, as the provider takes them: ``{"collection": "handbook"}``."""
+
+
 ToolChoice: TypeAlias = str | RemoteTools
 """Tools of an agent: the name of one that the installation has, that of one of its servers of tools
 (``mcp:LABEL``), or a server elsewhere."""
@@ -74,13 +84,18 @@ class AgentDefinition:
     the installation's default."""
     settings: ModelSettings = field(default_factory=ModelSettings)
     tools: tuple[ToolChoice, ...] = ()
+    context_providers: tuple[ContextChoice, ...] = ()
     limits: RunLimits = field(default_factory=RunLimits)
+    program: str = ""
+    """The performer that its runs need: part of a program, which has what cannot be stored. Empty if
+    any process with the store can carry them out."""
 
     def encode(self) -> str:
         """Return the JSON text in which a definition is kept."""
         kept = {f.name: getattr(self, f.name) for f in fields(self)}
         kept |= {"settings": self.settings.given(), "limits": self.limits.given()}
         kept |= {"tools": [encode_tool(choice) for choice in self.tools]}
+        kept |= {"context_providers": [encode_context(choice) for choice in self.context_providers]}
         return orjson.dumps({"v": _VERSION, **kept}).decode()
 
     @classmethod
@@ -90,6 +105,8 @@ class AgentDefinition:
         found["settings"] = ModelSettings.of_kept(found.get("settings") or {})
         found["limits"] = RunLimits.of_kept(found.get("limits") or {})
         found["tools"] = tuple(decode_tool(kept) for kept in found.get("tools") or ())
+        providers = found.get("context_providers") or ()
+        found["context_providers"] = tuple(decode_context(kept) for kept in providers)
         if isinstance(found.get("model"), list):
             found["model"] = tuple(found["model"])
         known = {f.name for f in fields(cls)}
@@ -147,6 +164,19 @@ def decode_tool(kept: object) -> ToolChoice:
         raise InvalidInput("require_approval must be 'always' or 'never'")
     allowed = _allowed(kept.get("allowed_tools"))
     return RemoteTools(label=label, url=url, allowed=allowed, needs_approval=approval == "always")
+
+
+def encode_context(choice: ContextChoice) -> dict[str, Any]:
+    """Return a chosen context provider as JSON: its name as ``type``, and its options beside it."""
+    return {"type": choice.name, **choice.options}
+
+
+def decode_context(kept: object) -> ContextChoice:
+    """Return the context provider that JSON stands for; raises :class:`InvalidInput` for what is none."""
+    if not isinstance(kept, dict) or not isinstance(kept.get("type"), str):
+        raise InvalidInput('a context provider is an object with a "type", and its options beside it')
+    options = {name: value for name, value in kept.items() if name != "type"}
+    return ContextChoice(name=kept["type"], options=options)
 
 
 def _allowed(names: object) -> tuple[str, ...] | None:

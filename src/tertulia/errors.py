@@ -29,6 +29,7 @@
     │   └── ContextTooLong      the prompt does not fit its window
     ├── ToolError               a tool could not do what it was asked to
     │   └── ToolUnavailable     a server of tools cannot be reached
+    ├── ProviderError           a history or context provider could not do what it was asked to
     ├── BudgetExceeded          a run has used up what it was allowed
     ├── ShapeMismatch           the answer never met the response shape
     ├── StoreError
@@ -37,6 +38,7 @@
     │       └── OutcomeUnknown  it was lost while something was kept, or was not
     ├── RunFailed               a run ended without an answer
     │   ├── RunCancelled        it was asked to stop
+    │   ├── RunTimedOut         it took longer than its caller wanted to wait
     │   ├── RunGivenUp          it has ended its process too often
     │   ├── NeedsAttention      somebody has to decide how it goes on
     │   │   └── UnknownOutcome  whether a step took effect before a crash is not known
@@ -247,6 +249,12 @@ class ToolUnavailable(ToolError):
     code = "tool_unavailable"
 
 
+class ProviderError(TertuliaError):
+    """A history or context provider could not do what it was asked to."""
+
+    code = "provider_error"
+
+
 class BudgetExceeded(TertuliaError):
     """The run has used up what it was allowed."""
 
@@ -293,6 +301,12 @@ class RunCancelled(RunFailed):
     """The run was cancelled."""
 
     code = "run_cancelled"
+
+
+class RunTimedOut(RunFailed):
+    """The run took longer than its caller wanted to wait, and was cancelled."""
+
+    code = "run_timed_out"
 
 
 class RunGivenUp(RunFailed):

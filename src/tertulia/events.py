@@ -1,7 +1,7 @@
 """What a run tells while it happens: numbered events, the same for every interface."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Final, TypeAlias
+from typing import ClassVar, Final, Literal, TypeAlias
 
 from tertulia.conversations import RunStatus, Wait
 from tertulia.errors import Failure
@@ -87,6 +87,17 @@ class ToolFinished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderFailed:
+    """A history or context provider has failed; the answer does not depend on it."""
+
+    kind: ClassVar[str] = "provider.failed"
+    provider: str
+    stage: Literal["load", "append", "before_run", "after_run"]
+    message: str
+    """Safe to show: what our own errors say, and of others only their kind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TurnFinished:
     """An agent's contribution is kept."""
 
@@ -119,6 +130,8 @@ class RunFinished:
     failure: Failure | None = None
     closed: str | None = None
     """Why the conversation has come to its end with this run; ``None`` if it goes on."""
+    finish_reason: str = ""
+    """Why the model stopped, in the last answer; empty where that is not known."""
 
 
 Event: TypeAlias = (
@@ -129,6 +142,7 @@ Event: TypeAlias = (
     | ReasoningDelta
     | ToolCalled
     | ToolFinished
+    | ProviderFailed
     | TurnFinished
     | RunWaiting
     | RunFinished

@@ -13,6 +13,7 @@ MESSAGE: Final = "msg"
 RUN: Final = "run"
 OWNER: Final = "proc"
 JOB: Final = "job"
+DOCUMENT: Final = "doc"
 
 _HEX: Final = 32
 _NOTHING: Final = b"\xff" * 16

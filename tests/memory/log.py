@@ -3,7 +3,7 @@
 from typing_extensions import override
 
 from tertulia.conversations import Conversation
-from tertulia.memory.history import Log
+from tertulia.memory.views.log import Log
 from tertulia.memory.tokens import tokens_of
 from tertulia.messages import Flag, Message, Role
 from tertulia.parts import Part, text_content

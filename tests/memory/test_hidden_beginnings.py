@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from tertulia.errors import ContextTooLong
-from tertulia.memory.history import LogHistory
+from tertulia.memory.views.log import LogView
 from tertulia.messages import Flag, Role
 from tertulia.parts import Part, Text, ToolCall
 from tests.memory.log import ALog
@@ -19,9 +19,9 @@ async def test_window_that_begins_with_a_hidden_message_shows_no_result_without_
     ]
     for budget in range(15, 60):
         log = ALog()
-        history = LogHistory(log)
+        history = LogView(log)
         for role, content, flags in said:
             log.add(role, content, flags=flags)
             with suppress(ContextTooLong):
                 grown = list(await history.show(log.row, newest=(), budget=budget))
-                assert grown == list(await LogHistory(log).show(log.row, newest=(), budget=budget)), budget
+                assert grown == list(await LogView(log).show(log.row, newest=(), budget=budget)), budget

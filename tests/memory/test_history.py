@@ -9,7 +9,7 @@ from typing_extensions import override
 from tertulia.conversations import Conversation
 from tertulia.errors import ContextTooLong
 from tertulia.llms.base import Shown
-from tertulia.memory.history import Log, LogHistory
+from tertulia.memory.views.log import Log, LogView
 from tertulia.memory.tokens import tokens_of
 from tertulia.messages import Flag, Message
 from tertulia.parts import text_content
@@ -26,7 +26,7 @@ async def test_short_log_is_shown_whole() -> None:
     log.say("one"), log.say("two", role="assistant")
     newest = log.say("three")
 
-    shown = await LogHistory(log).show(log.row, newest=(newest,), budget=1000)
+    shown = await LogView(log).show(log.row, newest=(newest,), budget=1000)
 
     assert [(message.role, message.text) for message in shown] == [
         ("user", "one"),
@@ -37,7 +37,7 @@ async def test_short_log_is_shown_whole() -> None:
 
 async def test_next_turn_reads_nothing_and_encodes_nothing_again() -> None:
     log = ALog()
-    history = LogHistory(log)
+    history = LogView(log)
     log.say("zero")
     first = await history.show(log.row, newest=(), budget=1000)
     reads = log.reads
@@ -52,7 +52,7 @@ async def test_next_turn_reads_nothing_and_encodes_nothing_again() -> None:
 
 async def test_of_a_log_that_went_on_elsewhere_only_what_is_new_is_read() -> None:
     log = ALog()
-    history = LogHistory(log)
+    history = LogView(log)
     log.say("zero")
     await history.show(log.row, newest=(), budget=1000)
 
@@ -67,7 +67,7 @@ async def test_of_a_log_that_went_on_elsewhere_only_what_is_new_is_read() -> Non
 
 async def test_change_of_what_was_written_is_seen() -> None:
     log = ALog()
-    history = LogHistory(log)
+    history = LogView(log)
     log.say("secret")
     await history.show(log.row, newest=(), budget=1000)
 
@@ -85,7 +85,7 @@ async def test_long_log_that_fits_is_read_back_to_its_beginning() -> None:
         log.say(f"question {turn}")
         log.say(f"answer {turn}", role="assistant")
 
-    shown = await LogHistory(log).show(log.row, newest=(), budget=100_000)
+    shown = await LogView(log).show(log.row, newest=(), budget=100_000)
 
     assert _texts(shown) == [message.text for message in log.messages_said]
 
@@ -95,12 +95,12 @@ async def test_message_longer_than_the_window_says_what_to_do() -> None:
     newest = log.say("word " * 1000)
 
     with pytest.raises(ContextTooLong, match="TERTULIA_CONTEXT_TOKENS"):
-        await LogHistory(log).show(log.row, newest=(newest,), budget=100)
+        await LogView(log).show(log.row, newest=(newest,), budget=100)
 
 
 async def test_what_is_kept_is_bounded() -> None:
     log = ALog()
-    history = LogHistory(log, cache_bytes=10_000)
+    history = LogView(log, cache_bytes=10_000)
     newest = log.say("x" * 3000)
 
     for number in range(20):
@@ -132,7 +132,7 @@ class ALogForEach(Log):
 
 async def test_tenants_with_the_same_conversation_id_never_see_each_others_messages() -> None:
     logs = ALog(), ALog()
-    history = LogHistory(ALogForEach(*logs))
+    history = LogView(ALogForEach(*logs))
     for tenant, log in enumerate(logs):
         log.say(f"secret of {tenant}")
 
@@ -160,7 +160,7 @@ async def test_kept_and_reread_histories_are_the_same(
     sizes: list[int], budget: int, forget_at: set[int], elsewhere_at: set[int]
 ) -> None:
     log = ALog()
-    history = LogHistory(log)
+    history = LogView(log)
 
     for turn, size in enumerate(sizes):
         newest = [log.say(f"answer {turn} " + "b " * (size // 3), role="assistant")] if turn else []
@@ -168,9 +168,9 @@ async def test_kept_and_reread_histories_are_the_same(
         if turn in elsewhere_at:
             continue
         if turn in forget_at:
-            history = LogHistory(log)
+            history = LogView(log)
         kept = await history.show(log.row, newest=newest, budget=budget)
-        fresh = await LogHistory(log).show(log.row, newest=(), budget=budget)
+        fresh = await LogView(log).show(log.row, newest=(), budget=budget)
 
         assert list(kept) == list(fresh)
         assert kept[0].role == "user"
@@ -184,4 +184,4 @@ async def test_works_on_a_real_store() -> None:
 
     with pytest.raises(ContextTooLong):
         row = Conversation(tenant=0, id="conv", agent_id="agent", tokens=500)
-        await LogHistory(store.conversations).show(row, newest=(), budget=100)
+        await LogView(store.conversations).show(row, newest=(), budget=100)

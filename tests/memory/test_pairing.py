@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tertulia.errors import ContextTooLong
 from tertulia.llms.base import Shown
-from tertulia.memory.history import LogHistory
+from tertulia.memory.views.log import LogView
 from tertulia.memory.pairing import NO_RESULT, Pairing, shown_of
 from tertulia.messages import Flag, Message, Role
 from tertulia.parts import Media, Part, Reasoning, Text, ToolCall, ToolResult, text_content
@@ -117,18 +117,18 @@ async def test_kept_and_reread_logs_with_tools_are_shown_alike(
     log: list[tuple[Message, Flag]], budget: int, looks: set[int]
 ) -> None:
     kept = ALog()
-    history = LogHistory(kept)
+    history = LogView(kept)
 
     for place, (message, flags) in enumerate([*log, (a_message("user", *text_content("?")), Flag.NONE)]):
         kept.add(message.role, message.content, flags=flags)
         if place in looks or place == len(log):
-            grown, fresh = await _shown(history, kept, budget), await _shown(LogHistory(kept), kept, budget)
+            grown, fresh = await _shown(history, kept, budget), await _shown(LogView(kept), kept, budget)
 
             assert grown == fresh
             _check_paired(grown or [])
 
 
-async def _shown(history: LogHistory, log: ALog, budget: int) -> list[Shown] | None:
+async def _shown(history: LogView, log: ALog, budget: int) -> list[Shown] | None:
     """Return what is shown of a log; None if there is no room for it."""
     try:
         return list(await history.show(log.row, newest=(), budget=budget))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tertulia.memory.history import LogHistory
+from tertulia.memory.views.log import LogView
 from tertulia.memory.shortening import LATER
 from tertulia.memory.tokens import IMAGE_TOKENS, MESSAGE_TOKENS, estimate, tokens_of
 from tertulia.parts import Media, Part, Reasoning, Text, ToolCall, ToolResult, Unknown
@@ -37,7 +37,7 @@ async def test_what_is_kept_ready_is_bounded_by_arguments_and_media_too(heavy: P
     log.add("user", (Text(text="?"), heavy) if isinstance(heavy, Media) else (Text(text="?"),))
     if isinstance(heavy, ToolCall):
         log.add("assistant", (heavy,))
-    roomy, narrow = LogHistory(log), LogHistory(log, cache_bytes=6_000)
+    roomy, narrow = LogView(log), LogView(log, cache_bytes=6_000)
 
     for _ in range(2):
         await roomy.show(log.row, newest=(), budget=100_000)

@@ -4,7 +4,7 @@ from typing import Final, Self
 
 from tertulia.app import App
 from tertulia.conversations import DEFAULT_TENANT, Conversation, NewConversation, Run
-from tertulia.definitions import StoredAgent, AgentDefinition
+from tertulia.definitions import AgentDefinition, StoredAgent
 from tertulia.engine import Ticket
 from tertulia.errors import DuplicateName, NeedsAttention, Stopping
 from tertulia.events import RunFinished, RunWaiting

@@ -59,4 +59,6 @@ class Turn:
     """New state of the conversation; ``None`` leaves it."""
     closes: str | None = None
     """Why the conversation has come to its end with this turn; ``None`` if it goes on."""
+    finish_reason: str = ""
+    """Why the model stopped, in the last answer; empty where that is not known."""
     jobs: tuple[Job, ...] = ()

@@ -9,6 +9,7 @@ from typing_extensions import Buffer
 
 from tertulia.agent_settings import ModelSettings
 from tertulia.definitions import ToolSpec
+from tertulia.errors import ModelRefused
 from tertulia.messages import Role
 from tertulia.parts import Part, Reasoning, ToolCall
 from tertulia.usage import Usage
@@ -72,6 +73,9 @@ class Prompt:
     still there, and made anew if not."""
     follows: str | None = None
     """Id of an earlier answer that its provider keeps: ``messages`` hold only what came after that."""
+    within: str | None = None
+    """Id of a conversation that its provider keeps, and adds this to: ``messages`` hold only what is
+    new in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,20 @@ class LLM(Protocol):
     def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
         """Ask, and yield the answer as it comes."""
         ...
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether its provider can keep answers, so that a prompt may follow one or stand within a
+        conversation there."""
+        return False
+
+    async def begin_conversation(self) -> str:
+        """Have the provider begin a conversation that prompts can stand within; return its id there."""
+        raise ModelRefused(f"{self.name} keeps no conversations")
+
+    async def forget_conversation(self, external_id: str) -> None:
+        """Have the provider delete a conversation; one that is gone already is no error."""
+        return
 
     async def abandon(self, external_id: str) -> None:
         """Have the provider stop what it works on under this id; never raises, may be called twice."""

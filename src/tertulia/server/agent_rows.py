@@ -1,6 +1,6 @@
 """How agents are shown under ``/v1``, and what every surface shows of them."""
 
-from tertulia.definitions import StoredAgent, AgentDefinition, encode_tool
+from tertulia.definitions import AgentDefinition, StoredAgent, encode_tool
 from tertulia.messages import to_datetime
 
 

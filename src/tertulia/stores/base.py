@@ -18,9 +18,9 @@ Laws for every store:
   another request there is refused with :class:`~tertulia.errors.IdempotencyMismatch`.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from tertulia.conversations import (
     Branch,
@@ -30,8 +30,9 @@ from tertulia.conversations import (
     Once,
     StoredJob,
 )
-from tertulia.definitions import StoredAgent, AgentDefinition
+from tertulia.definitions import AgentDefinition, StoredAgent
 from tertulia.messages import Flag, Message
+from tertulia.stores.documents import DocumentStore
 from tertulia.stores.ledger import RunReader, RunStore
 
 
@@ -133,6 +134,16 @@ class ConversationStore(Protocol):
         """
         ...
 
+    async def append(self, tenant: int, conversation: str, messages: Sequence[Message]) -> Conversation:
+        """Put messages at the end of a conversation that were said elsewhere; no run is begun.
+
+        They get the numbers after the head, in their order; messages whose id stands in it already are
+        left out, so that the same call again changes nothing. What they say of a run, a turn or a
+        number counts nothing. Raises ``NotFound``, :class:`~tertulia.errors.ConversationClosed`, and
+        :class:`~tertulia.errors.ConversationBusy` if a run holds the conversation or waits in line.
+        """
+        ...
+
     async def get(self, tenant: int, conversation: str) -> Conversation:
         """Return a conversation by id or alias; raises ``NotFound``."""
         ...
@@ -165,6 +176,89 @@ class ConversationStore(Protocol):
     async def pending(self, tenant: int, conversation_id: str) -> list[Message]:
         """Return the accepted messages that wait for their number, in order of acceptance."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptState:
+    """What a provider keeps of a conversation or a user."""
+
+    value: str
+    """JSON text."""
+    version: int
+    """Counts its changes, from 1."""
+
+
+class StateStore(Protocol):
+    """What providers keep beside the log: one JSON text for each scope and source.
+
+    A scope is the id of a conversation, or ``user:`` and a user's id; a source names a provider.
+
+    Laws: a branch that begins at its source's head begins with the states of that conversation, and
+    goes its own way then; one that begins earlier has none. What a source whose name begins with
+    ``view:`` keeps is derived from messages: it goes for every conversation whose version rises
+    because a message was marked, in that transaction. States of a conversation go with it.
+    """
+
+    async def get(self, tenant: int, scope: str, source: str) -> KeptState | None:
+        """Return a state; ``None`` if there is none."""
+        ...
+
+    async def put(
+        self, tenant: int, scope: str, source: str, value: str | None, *, expected_version: int
+    ) -> int:
+        """Write a state, or take it away (``None``); return its version now, 0 if it is gone.
+
+        ``expected_version`` is the one that was read, 0 for none: raises
+        :class:`~tertulia.errors.VersionMoved` if it is another by now. Raises ``NotFound`` if the scope
+        is a conversation that is not there.
+        """
+        ...
+
+    async def all_of(self, tenant: int, scope: str) -> dict[str, KeptState]:
+        """Return all states of a scope, by source."""
+        ...
+
+    async def forget(self, tenant: int, scope: str) -> int:
+        """Take away all states of a scope; return how many there were."""
+        ...
+
+
+@runtime_checkable
+class SupportsTaking(Protocol):
+    """A store in the memory of this process: conversations can be taken out of it and put in whole.
+
+    None of these waits for anything.
+    """
+
+    def take(self, tenant: int, conversation_id: str) -> "Taken":
+        """Return all that there is of a conversation; raises ``NotFound``."""
+        ...
+
+    def put_in(self, taken: "Taken") -> Conversation:
+        """Keep a conversation as it is given, in the place of one with the same id.
+
+        Messages are numbered in their order; its version is higher than that of the one that it
+        replaces. Raises ``NotFound`` if there is no such agent,
+        :class:`~tertulia.errors.ConversationBusy` if a run holds the one that would be replaced.
+        """
+        ...
+
+    def drop(self, tenant: int, conversation_id: str) -> None:
+        """Forget a conversation that no other is a branch of, with its runs, states and keys.
+
+        Nothing happens if it is not there; raises ``ConversationBusy`` while a run holds it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A conversation with everything that is kept of it, its runs left out."""
+
+    conversation: Conversation
+    messages: tuple[Message, ...]
+    states: Mapping[str, str] = field(default_factory=dict)
+    """JSON texts by source."""
 
 
 class JobStore(Protocol):
@@ -263,6 +357,16 @@ class Store(Protocol):
         """What is to be done after commits."""
         ...
 
+    @property
+    def states(self) -> StateStore:
+        """What providers keep of conversations and users."""
+        ...
+
+    @property
+    def documents(self) -> DocumentStore:
+        """Documents and what can be found in them."""
+        ...
+
     async def open(self) -> None:
         """Connect; SQLite also migrates. Raises ``StoreUnavailable`` when that cannot be done."""
         ...
@@ -279,10 +383,15 @@ class Store(Protocol):
 __all__ = [
     "AgentStore",
     "ConversationStore",
+    "DocumentStore",
     "Health",
     "JobStore",
+    "KeptState",
     "RunReader",
     "RunStore",
+    "StateStore",
     "Store",
     "StoreOptions",
+    "SupportsTaking",
+    "Taken",
 ]

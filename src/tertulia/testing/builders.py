@@ -23,7 +23,7 @@ from tertulia.conversations import (
     Submission,
     Wait,
 )
-from tertulia.definitions import StoredAgent, AgentDefinition
+from tertulia.definitions import AgentDefinition, StoredAgent
 from tertulia.errors import Failure
 from tertulia.ids import AGENT, CONVERSATION, JOB, MESSAGE, OWNER, RUN, new_id
 from tertulia.messages import Message, now_us
@@ -79,7 +79,11 @@ def a_new_conversation(
 
 
 async def a_conversation(
-    store: Store, agent: StoredAgent | None = None, *, alias: str | None = None, agent_version: int | None = None
+    store: Store,
+    agent: StoredAgent | None = None,
+    *,
+    alias: str | None = None,
+    agent_version: int | None = None,
 ) -> Conversation:
     """Store a conversation, and an agent for it if none is given."""
     agent = agent or await an_agent(store)

@@ -4,13 +4,13 @@ from tertulia.engine.active import ActiveRun
 from tertulia.engine.turns import Turn
 from tertulia.errors import ConversationClosed
 from tertulia.events import TurnStarted
-from tertulia.memory.history import LogHistory
+from tertulia.memory.views.log import LogView
 from tertulia.turn.ending import ending_of
 from tertulia.turn.speaker import Speaker, persona
 from tertulia.turn.talk import Talk
 
 
-async def take(run: ActiveRun, speaker: Speaker, history: LogHistory, *, number: int = 1) -> Turn:
+async def take(run: ActiveRun, speaker: Speaker, history: LogView, *, number: int = 1) -> Turn:
     """Let an agent answer, using tools as it likes, and return what is to be kept.
 
     Raises what the model raises, :class:`~tertulia.errors.ContextTooLong`,

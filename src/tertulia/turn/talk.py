@@ -16,10 +16,10 @@ from tertulia.errors import ContextTooLong, ModelError, ModelMalformed, ShapeMis
 from tertulia.events import ReasoningDelta, StepRestarted, TextDelta
 from tertulia.llms import base as llms
 from tertulia.llms.base import Prompt, Shown
-from tertulia.memory.history import LogHistory
 from tertulia.memory.pairing import shown_result
 from tertulia.memory.tokens import tokens_of
 from tertulia.memory.transcript import Passage
+from tertulia.memory.views.log import LogView
 from tertulia.messages import Flag, Message
 from tertulia.parts import ToolResult
 from tertulia.turn.answer import Answer, keep, kept_answer, result_message
@@ -41,7 +41,7 @@ class Talk:
 
     run: ActiveRun
     speaker: Speaker
-    history: LogHistory
+    history: LogView
     persona: Persona
     number: int
     room: int = 0

@@ -6,7 +6,7 @@ from typing import Final
 from typing_extensions import override
 
 from tertulia.conversations import Once
-from tertulia.definitions import StoredAgent, AgentDefinition
+from tertulia.definitions import AgentDefinition, StoredAgent
 from tertulia.errors import DuplicateName
 from tertulia.stores import rules
 from tertulia.stores.base import AgentStore

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from tertulia import ids
 from tertulia.conversations import Once
-from tertulia.definitions import StoredAgent, AgentDefinition
+from tertulia.definitions import AgentDefinition, StoredAgent
 from tertulia.errors import DuplicateName, NotFound
 from tertulia.messages import now_us
 from tertulia.stores import rules

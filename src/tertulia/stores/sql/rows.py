@@ -8,7 +8,7 @@ from sqlalchemy import Column, Table, bindparam, insert
 
 from tertulia import ids
 from tertulia.conversations import Conversation, Lease, Run, RunStatus, Step, Stop, Wait
-from tertulia.definitions import StoredAgent, AgentDefinition
+from tertulia.definitions import AgentDefinition, StoredAgent
 from tertulia.errors import Failure
 from tertulia.messages import Flag, Message
 from tertulia.parts import Part, decode_content

@@ -7,7 +7,7 @@ import pytest
 
 from tertulia.agent_settings import ModelSettings
 from tertulia.conversations import DEFAULT_TENANT
-from tertulia.definitions import StoredAgent, AgentDefinition
+from tertulia.definitions import AgentDefinition, StoredAgent
 from tertulia.errors import DuplicateName, IdempotencyMismatch, NotFound, VersionMoved
 from tertulia.ids import AGENT, new_id
 from tertulia.stores.base import Store

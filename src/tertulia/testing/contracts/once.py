@@ -305,7 +305,9 @@ class OnceContract:
         assert len(await store.conversations.page(TENANT, agent.id)) == 3
 
 
-async def _agent(store: Store, *, name: str = "Chef", key: str = "k", request: str = "the same") -> StoredAgent:
+async def _agent(
+    store: Store, *, name: str = "Chef", key: str = "k", request: str = "the same"
+) -> StoredAgent:
     return await store.agents.create(
         TENANT, new_id(AGENT), a_definition(name=name), once=a_once(key, request)
     )

@@ -55,7 +55,7 @@ class Log(Protocol):
         ...
 
 
-class LogHistory:
+class LogView:
     """Shows what fits of the conversation's own log, newest last.
 
     What was shown is kept in this process and goes on from there, if head and version of the

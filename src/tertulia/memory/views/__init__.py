@@ -1,0 +1,1 @@
+"""Views: what of a conversation a model is shown."""

@@ -9,19 +9,42 @@ from typing import TYPE_CHECKING
 from tertulia.registry import lazily
 
 if TYPE_CHECKING:
+    from tertulia.agent.agent import Agent
+    from tertulia.agent.replies import AgentRunFinished, Reply
+    from tertulia.agent.session import Session
     from tertulia.errors import TertuliaError, ToolError
+    from tertulia.memory.context.base import ContextProvider, RunContext
     from tertulia.messages import Message
     from tertulia.tools.base import ToolContext
     from tertulia.tools.functions import tool
 
 __version__ = "0.1.0"
 
-__all__ = ["Message", "TertuliaError", "ToolContext", "ToolError", "__version__", "tool"]
+__all__ = [
+    "Agent",
+    "AgentRunFinished",
+    "ContextProvider",
+    "Message",
+    "Reply",
+    "RunContext",
+    "Session",
+    "TertuliaError",
+    "ToolContext",
+    "ToolError",
+    "__version__",
+    "tool",
+]
 
 __getattr__ = lazily(
     __name__,
     {
+        "Agent": "tertulia.agent.agent:Agent",
+        "AgentRunFinished": "tertulia.agent.replies:AgentRunFinished",
+        "ContextProvider": "tertulia.memory.context.base:ContextProvider",
         "Message": "tertulia.messages:Message",
+        "Reply": "tertulia.agent.replies:Reply",
+        "RunContext": "tertulia.memory.context.base:RunContext",
+        "Session": "tertulia.agent.session:Session",
         "TertuliaError": "tertulia.errors:TertuliaError",
         "ToolContext": "tertulia.tools.base:ToolContext",
         "ToolError": "tertulia.errors:ToolError",

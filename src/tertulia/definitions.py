@@ -59,7 +59,7 @@ class ContextChoice:
 
     name: str
     """In the registry of context providers: ``knowledge``, ``database``."""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """JSON values, as the provider takes them: ``{"collection": "handbook"}``."""
 
 

@@ -44,6 +44,8 @@
     │   │   └── UnknownOutcome  whether a step took effect before a crash is not known
     │   ├── StopRequested       it was asked to stop, and nothing but its end can be written
     │   └── LeaseLost           another process has taken the run over
+    ├── NotAuthorized           who asks has not shown that this may be asked
+    ├── NotServedHere           an agent is part of a program that this process does not have
     ├── Stopping                this process is about to end and takes nothing new
     └── MissingExtra            an optional package is not installed
 
@@ -337,6 +339,18 @@ class LeaseLost(RunFailed):
     """Another process has taken this run over."""
 
     code = "lease_lost"
+
+
+class NotAuthorized(TertuliaError):
+    """This was asked without showing that it may be."""
+
+    code = "not_authorized"
+
+
+class NotServedHere(TertuliaError):
+    """This agent is part of a program that this process does not have."""
+
+    code = "not_served_here"
 
 
 class Stopping(TertuliaError):

@@ -53,6 +53,8 @@ class RunOptions:
     metadata: Mapping[str, str] = field(default_factory=dict)
     deltas: bool = False
     """Whether the caller follows the answer while it is spoken."""
+    moves_history: bool = False
+    """Whether who keeps the conversation's history is from now on whoever its agent says."""
 
     def kept(self) -> dict[str, object]:
         """Return what is stored with the run."""
@@ -65,6 +67,8 @@ class RunOptions:
             kept["metadata"] = dict(self.metadata)
         if self.deltas:
             kept["deltas"] = True
+        if self.moves_history:
+            kept["moves_history"] = True
         return kept
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tertulia import ids
-from tertulia.agent import AgentPerformer
+from tertulia.agent.stored import AgentPerformer
 from tertulia.conversations import Conversation, NewConversation, Wait
 from tertulia.definitions import AgentDefinition
 from tertulia.engine import Decision, Engine, Ticket

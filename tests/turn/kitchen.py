@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing_extensions import override
 
 from tertulia import ids
-from tertulia.agent import PERFORMER, AgentPerformer
+from tertulia.agent.stored import PERFORMER, AgentPerformer
 from tertulia.agent_settings import ModelSettings, RunLimits
 from tertulia.conversations import Conversation, NewConversation
 from tertulia.definitions import AgentDefinition

@@ -175,10 +175,10 @@ async def test_every_use_has_a_key_of_its_own_even_where_ids_come_twice() -> Non
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(text="Hi."),
-        Answer(text="Hi.", is_cut=True),
-        Answer(text="", calls=(a_call("a", opaque="x"), a_call("b"))),
-        Answer(text="Hi.", calls=(a_call("a"),), reasoning=(THOUGHT, SEALED)),
+        Answer(text="Hi.", finish_reason="stop"),
+        Answer(text="Hi.", is_cut=True, finish_reason="length"),
+        Answer(text="", calls=(a_call("a", opaque="x"), a_call("b")), finish_reason="tool_calls"),
+        Answer(text="Hi.", calls=(a_call("a"),), reasoning=(THOUGHT, SEALED), finish_reason="stop", external_id="r_1"),
     ],
 )
 def test_answer_is_kept_whole(answer: Answer) -> None:
@@ -187,7 +187,8 @@ def test_answer_is_kept_whole(answer: Answer) -> None:
         model="m",
         calls=answer.calls,
         reasoning=answer.reasoning,
-        finish_reason="length" if answer.is_cut else "stop",
+        finish_reason=answer.finish_reason,  # type: ignore[arg-type]  # those that are given above
+        external_id=answer.external_id,
         usage=Usage(model_calls=1),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from typing_extensions import override
 
-from tertulia.agent import AgentPerformer
+from tertulia.agent.stored import AgentPerformer
 from tertulia.agent_settings import ModelSettings
 from tertulia.conversations import RunStatus
 from tertulia.engine import Ticket

@@ -7,7 +7,7 @@ import pytest
 from typing_extensions import override
 
 from tertulia import ids
-from tertulia.agent import PERFORMER, AgentPerformer
+from tertulia.agent.stored import PERFORMER, AgentPerformer
 from tertulia.conversations import NewConversation
 from tertulia.errors import ToolUnavailable
 from tertulia.llms.scripted import Script, ScriptedLLM

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from tertulia import ids
-from tertulia.agent import PERFORMER, AgentPerformer
+from tertulia.agent.stored import PERFORMER, AgentPerformer
 from tertulia.conversations import Conversation, NewConversation
 from tertulia.errors import ModelError
 from tertulia.llms.openai_chat import OpenAIChat

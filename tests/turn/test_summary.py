@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tertulia.agent import AgentPerformer
+from tertulia.agent.stored import AgentPerformer
 from tertulia.definitions import AgentDefinition
 from tertulia.errors import InvalidInput, ModelBusy, ShapeMismatch
 from tertulia.llms.scripted import Script

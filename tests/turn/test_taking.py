@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from tertulia import ids
-from tertulia.agent import PERFORMER, AgentPerformer
+from tertulia.agent.stored import PERFORMER, AgentPerformer
 from tertulia.agent_settings import ModelSettings
 from tertulia.conversations import NewConversation
 from tertulia.definitions import AgentDefinition

@@ -1,7 +1,7 @@
 """A run while it is carried out: what its performer may do with it."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TypeVar
 
@@ -25,7 +25,7 @@ from tertulia.engine.journal import WAIT_US, Journal, Suspended
 from tertulia.engine.live import LiveRun
 from tertulia.engine.recording import Tape
 from tertulia.engine.silence import Hold, Silence
-from tertulia.engine.turns import Decision, Plan, StepResult, Turn
+from tertulia.engine.turns import Decision, Plan, StepResult, Turn, with_turn
 from tertulia.errors import LeaseLost, StopRequested
 from tertulia.events import Event, RunFinished, RunWaiting, TurnFinished, first_seq
 from tertulia.messages import Message, now_us
@@ -60,6 +60,8 @@ class ActiveRun:
         self._tape = Tape(claim.lease, live, is_followed=is_followed)
         self._conversation = claim.conversation
         self._said: list[Message] = []
+        self._closed = claim.conversation.closed if claim.run.last_number else None
+        """Why the conversation has come to its end, if a turn of this run has closed it."""
         self._late: list[Event] | None = None
         """What is told while a commit foretells the next numbers."""
         self._effects, self._writes = Effects(), 0
@@ -155,6 +157,10 @@ class ActiveRun:
         await self._check_stop()
         return result
 
+    def silent_for(self, seconds: float) -> AbstractContextManager[None]:
+        """Have something under way beside the steps, that takes so long at most."""
+        return self._silence.within(seconds)
+
     async def note(self, path: str, plan: Plan, *, external_id: str) -> None:
         """Journal by which id the work of a step under way can be found where it is done."""
         self._journal.note(path, plan, external_id=external_id)
@@ -190,13 +196,8 @@ class ActiveRun:
         await self._tell_with(self._commit(turn), told)
         self._desk.probe("commit.after")
         self._said += messages
-        self._conversation = replace(
-            self._conversation,
-            head=self._conversation.head + len(messages),
-            tokens=self._conversation.tokens + turn.tokens,
-            state=self._conversation.state if turn.state is None else turn.state,
-            closed=self._conversation.closed if turn.closes is None else turn.closes,
-        )
+        self._conversation = with_turn(self._conversation, turn)
+        self._closed = self._closed if turn.closes is None else turn.closes
         self._keep(messages)
         await self._check_stop()
         return messages
@@ -252,7 +253,8 @@ class ActiveRun:
             messages=(*await self._said_by_others(), *self._said, *messages),
             usage=self._journal.usage,
             failure=ending.failure,
-            closed=None if turn is None else turn.closes,
+            closed=self._closed if turn is None or turn.closes is None else turn.closes,
+            finish_reason="" if turn is None else turn.finish_reason,
         )
         turns = [TurnFinished(turn=message.turn, message=message) for message in messages]
         told: tuple[Event, ...] = (*turns, end)

@@ -10,6 +10,7 @@ from tertulia.conversations import Frame, Run, Wait
 from tertulia.events import (
     Event,
     Numbered,
+    ProviderFailed,
     ReasoningDelta,
     RunFinished,
     RunStarted,
@@ -32,7 +33,7 @@ class Recall(Protocol):
         ...
 
     async def end(self) -> RunFinished:
-        """Return how the run has ended; whether it has closed its conversation its event tells itself."""
+        """Return how the run has ended; what it has closed, and why its model stopped, its event tells."""
         ...
 
 
@@ -74,9 +75,11 @@ _FIELDS: Final[Mapping[type[Event], tuple[str, ...]]] = {
     ReasoningDelta: ("text", "author"),
     ToolCalled: ("turn", "author", "call_id", "name", "arguments"),
     ToolFinished: ("turn", "author", "call_id", "name", "text", "is_error"),
+    ProviderFailed: ("provider", "stage", "message"),
 }
 """What is kept of the events that stand for themselves."""
 _BY_KIND: Final = {event.kind: event for event in _FIELDS}
+_END: Final = ("closed", "finish_reason")
 _WAIT: Final = ("kind", "path", "message", "until", "subject")
 
 
@@ -91,7 +94,7 @@ def _short(event: Event, author: str, whole: Mapping[str, int]) -> object:
         case RunWaiting():
             return [event.kind, *_waits(event.wait)]
         case RunFinished():
-            return [event.kind, event.status, *([] if event.closed is None else [event.closed])]
+            return [event.kind, event.status, *_ends(event)]
         case _:
             return [event.kind, *(getattr(event, name) for name in _FIELDS[type(event)])]
 
@@ -102,7 +105,8 @@ async def _long(short: object, author: str, run: Run, recall: Recall) -> Event |
         case str() | int():
             return await _delta(short, author, recall)
         case [RunFinished.kind, _, *rest]:
-            return replace(await recall.end(), closed=None if not rest else str(rest[0]))
+            ends: dict[str, Any] = dict(zip(_END, rest, strict=False))
+            return replace(await recall.end(), **{"closed": None, **ends})
         case [TurnFinished.kind, int(turn), int(number)]:
             message = await recall.message(number)
             return None if message is None else TurnFinished(turn=turn, message=message)
@@ -112,6 +116,13 @@ async def _long(short: object, author: str, run: Run, recall: Recall) -> Event |
         case [str(kind), *rest]:
             return _plain(kind, rest, author, run)
     return None
+
+
+def _ends(end: RunFinished) -> list[object]:
+    """Return what is kept of an end that no table tells, as far as there is anything to tell."""
+    if end.finish_reason:
+        return [end.closed, end.finish_reason]
+    return [] if end.closed is None else [end.closed]
 
 
 def _waits(wait: Wait) -> list[object]:

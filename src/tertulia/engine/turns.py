@@ -1,9 +1,9 @@
 """What a performer and the engine hand to each other: steps and their results, turns, decisions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from tertulia.conversations import Job
+from tertulia.conversations import Conversation, Job
 from tertulia.messages import Message
 from tertulia.usage import Usage
 
@@ -62,3 +62,14 @@ class Turn:
     finish_reason: str = ""
     """Why the model stopped, in the last answer; empty where that is not known."""
     jobs: tuple[Job, ...] = ()
+
+
+def with_turn(conversation: Conversation, turn: Turn) -> Conversation:
+    """Return a conversation as it stands once a turn is kept."""
+    return replace(
+        conversation,
+        head=conversation.head + len(turn.messages),
+        tokens=conversation.tokens + turn.tokens,
+        state=conversation.state if turn.state is None else turn.state,
+        closed=conversation.closed if turn.closes is None else turn.closes,
+    )

@@ -71,6 +71,20 @@ class Passage(Joinable):
         """Return the same with more at its end; what it begins with is not encoded again."""
         return replace(self, _closing=(*self._closing, *shown))
 
+    def before_last(self, shown: Iterable[Shown]) -> "Passage":
+        """Return the same with more just before its last message, if that is a user's; else at its end."""
+        more = tuple(shown)
+        if not more:
+            return self
+        if self._closing:
+            is_asked = self._closing[-1].role == "user"
+            place = len(self._closing) - 1 if is_asked else len(self._closing)
+            return replace(self, _closing=(*self._closing[:place], *more, *self._closing[place:]))
+        if not self._length or self._messages[self._length - 1].role != "user":
+            return self.then(more)
+        last = self._messages[self._length - 1]
+        return replace(self, _length=self._length - 1, _closing=(*more, last))
+
     @override
     def __len__(self) -> int:
         return len(self._opening) + self._length + len(self._closing)

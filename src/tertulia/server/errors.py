@@ -26,9 +26,12 @@ from tertulia.errors import (
     ModelError,
     ModelTimeout,
     NeedsAttention,
+    NotAuthorized,
     NotFound,
+    NotServedHere,
     NotWaiting,
     OutcomeUnknown,
+    ProviderError,
     RunCancelled,
     RunFailed,
     ShapeMismatch,
@@ -65,6 +68,9 @@ STATUSES: Final[Mapping[type[TertuliaError], HTTPStatus]] = {
     NeedsAttention: HTTPStatus.CONFLICT,
     MissingExtra: HTTPStatus.SERVICE_UNAVAILABLE,
     Stopping: HTTPStatus.SERVICE_UNAVAILABLE,
+    NotServedHere: HTTPStatus.SERVICE_UNAVAILABLE,
+    NotAuthorized: HTTPStatus.FORBIDDEN,
+    ProviderError: HTTPStatus.BAD_GATEWAY,
     TertuliaError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """By family; the nearest one counts."""

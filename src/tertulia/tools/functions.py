@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial, update_wrapper
-from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import TypedDict, Unpack, override
@@ -108,6 +108,13 @@ def tool(
         return FunctionTool(function, name=name, **rules)
 
     return decorate
+
+
+def as_tool(given: Tool | Callable[..., Any]) -> Tool:
+    """Return a tool as it is, and a function as the tool that :func:`tool` makes of it."""
+    if Tool in type(given).__mro__:
+        return cast("Tool", given)
+    return FunctionTool(cast("Callable[..., Any]", given))
 
 
 def _checked(rules: ToolRules, *, name: str) -> ToolRules:

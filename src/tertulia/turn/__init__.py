@@ -1,7 +1,8 @@
-"""One agent's turn: the only place where what is remembered, tools and a model meet."""
+"""Turns: one agent's contribution, where memory, tools and the model meet."""
 
+from tertulia.turn.accompanied import speak
 from tertulia.turn.speaker import Speaker, Windows
 from tertulia.turn.summary import summarize
 from tertulia.turn.taking import take
 
-__all__ = ["Speaker", "Windows", "summarize", "take"]
+__all__ = ["Speaker", "Windows", "speak", "summarize", "take"]

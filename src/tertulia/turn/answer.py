@@ -13,6 +13,7 @@ from tertulia.errors import ModelMalformed
 from tertulia.llms.base import LLM, Finished, Prompt, Shown
 from tertulia.messages import Flag, Message, clean_text, now_us
 from tertulia.parts import Part, Reasoning, Text, ToolCall, ToolResult, decode_part, encode_part
+from tertulia.turn.briefing import Briefing
 
 _CUT_SHORT: Final = frozenset({"length", "content_filter"})
 
@@ -25,6 +26,9 @@ class Answer:
     is_cut: bool = False
     calls: tuple[ToolCall, ...] = ()
     reasoning: tuple[Reasoning, ...] = ()
+    finish_reason: str = ""
+    external_id: str | None = None
+    """Under which its provider keeps it, if it does."""
 
     @property
     def shown(self) -> Shown:
@@ -62,8 +66,11 @@ def result_message(result: ToolResult, *, author: str, turn: int) -> Message:
     return _message("tool", (result,), author=author, turn=turn, flags=Flag.NONE)
 
 
-def keep(finished: Finished) -> StepResult:
-    """Return an answer as the journal keeps it, also one that says nothing: it was paid for."""
+def keep(finished: Finished, briefing: Briefing | None = None) -> StepResult:
+    """Return an answer as the journal keeps it, also one that says nothing: it was paid for.
+
+    With it is kept what its model was told beside the conversation.
+    """
     kept: dict[str, object] = {
         "v": 1,
         "text": finished.text,
@@ -74,6 +81,10 @@ def keep(finished: Finished) -> StepResult:
         kept["calls"] = [encode_part(_clean(call)) for call in finished.calls]
     if finished.reasoning:
         kept["reasoning"] = [encode_part(_clean(part)) for part in finished.reasoning]
+    if finished.external_id is not None:
+        kept["external_id"] = finished.external_id
+    if briefing is not None:
+        kept["briefing"] = briefing.kept()
     return StepResult(output=orjson.dumps(kept).decode(), usage=finished.usage)
 
 
@@ -89,6 +100,8 @@ def kept_answer(output: str) -> Answer:
         is_cut=kept["finish_reason"] in _CUT_SHORT,
         calls=tuple(part for part in calls if isinstance(part, ToolCall)),
         reasoning=tuple(part for part in reasoning if isinstance(part, Reasoning)),
+        finish_reason=kept["finish_reason"],
+        external_id=kept.get("external_id"),
     )
 
 

@@ -96,7 +96,7 @@ async def _asked(talk: Talk, answer: Answer, plan: Plan) -> StepResult:
         store=None,
     )
     prompt = Prompt(
-        messages=(await talk.shown()).then((answer.shown, question)),
+        messages=(await talk.shown_whole()).then((answer.shown, question)),
         settings=settings,
         response_schema=_VERDICT,
         tools=talk.speaker.specs,

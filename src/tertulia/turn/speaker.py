@@ -11,7 +11,12 @@ import orjson
 from tertulia.agent_settings import ModelSettings, RunLimits
 from tertulia.definitions import StoredAgent, ToolSpec
 from tertulia.llms.base import LLM, Shown
+from tertulia.memory.context.base import ContextProvider
+from tertulia.memory.history.base import HistoryProvider
+from tertulia.memory.history.service import ServiceHistory
+from tertulia.memory.states import States
 from tertulia.memory.tokens import MESSAGE_TOKENS, estimate
+from tertulia.memory.views.log import Log
 from tertulia.shapes import Shape, parse_shape
 from tertulia.tools.base import Tool
 
@@ -45,6 +50,17 @@ class Windows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What stands beside an agent and its model: where else it is kept what was said, and what is known."""
+
+    context_providers: tuple[ContextProvider, ...] = ()
+    histories: tuple[HistoryProvider, ...] = ()
+    """Those that are told what was said, whether or not they are read."""
+    states: States
+    log: Log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Speaker:
     """An agent as it takes a turn."""
 
@@ -61,6 +77,10 @@ class Speaker:
     """What it can use, by the name that the model knows."""
     limits: RunLimits = field(default_factory=RunLimits)
     wants_deltas: bool = True
+    service: ServiceHistory | None = None
+    """How the model's service keeps the history itself, if it does."""
+    beside: Beside | None = None
+    """What else is asked and told in a run, if there is anything."""
 
     @property
     def name(self) -> str:
@@ -108,11 +128,15 @@ class Persona:
 
 
 @lru_cache(maxsize=1024)
-def persona(agent: StoredAgent, first_message: str) -> Persona:
-    """Return what a model is always shown of an agent in a conversation that opened with this message."""
+def persona(agent: StoredAgent, first_message: str, instructions: tuple[str, ...] = ()) -> Persona:
+    """Return what a model is always shown of an agent in a conversation that opened with this message.
+
+    ``instructions`` are those of this run, beside the agent's own.
+    """
     definition = agent.definition
     shape = parse_shape(definition.response_shape)
-    system = _joined((definition.context, definition.instructions, shape.rule if shape else ""))
+    rule = shape.rule if shape else ""
+    system = _joined((definition.context, definition.instructions, *instructions, rule))
     opening = []
     if system:
         opening.append(Shown(role="system", text=system))

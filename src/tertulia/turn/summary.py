@@ -8,7 +8,7 @@ import orjson
 from tertulia.conversations import Conversation
 from tertulia.errors import InvalidInput, ShapeMismatch
 from tertulia.llms.base import Prompt, Shown
-from tertulia.memory.views.log import LogView
+from tertulia.memory.views.base import View
 from tertulia.shapes import Shape, parse_shape, with_key
 from tertulia.turn.answer import whole_answer
 from tertulia.turn.speaker import Speaker, persona
@@ -23,7 +23,7 @@ Leave your part for a moment. Look at the conversation so far and at what it was
 object that is described here from what was really said; leave empty what did not come up."""
 
 
-async def summarize(conversation: Conversation, speaker: Speaker, history: LogView) -> dict[str, Any]:
+async def summarize(conversation: Conversation, speaker: Speaker, view: View) -> dict[str, Any]:
     """Return an object with the keys of the agent's response shape, and ``summary``.
 
     Raises :class:`~tertulia.errors.InvalidInput` if nothing was said yet, what the model raises, and
@@ -34,7 +34,7 @@ async def summarize(conversation: Conversation, speaker: Speaker, history: LogVi
     shape = _shape(speaker.agent.definition.response_shape)
     known = persona(speaker.agent, conversation.first_message or "")
     budget = max(speaker.room - known.tokens - speaker.spec_tokens, 1)
-    passage = await history.show(conversation, newest=(), budget=budget, opening=known.opening)
+    passage = await view.show(conversation, newest=(), budget=budget, opening=known.opening)
     passage = passage.then((Shown(role="user", text=f"{_REQUEST}\n\n{shape.rule}"),))
     prompt = Prompt(
         messages=passage,

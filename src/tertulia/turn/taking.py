@@ -4,25 +4,33 @@ from tertulia.engine.active import ActiveRun
 from tertulia.engine.turns import Turn
 from tertulia.errors import ConversationClosed
 from tertulia.events import TurnStarted
-from tertulia.memory.views.log import LogView
+from tertulia.memory.views.base import View
+from tertulia.turn.briefing import NOTHING, Briefing
 from tertulia.turn.ending import ending_of
+from tertulia.turn.linking import check_owner
 from tertulia.turn.speaker import Speaker, persona
 from tertulia.turn.talk import Talk
 
 
-async def take(run: ActiveRun, speaker: Speaker, history: LogView, *, number: int = 1) -> Turn:
+async def take(
+    run: ActiveRun, speaker: Speaker, view: View, *, briefing: Briefing = NOTHING, number: int = 1
+) -> Turn:
     """Let an agent answer, using tools as it likes, and return what is to be kept.
 
     Raises what the model raises, :class:`~tertulia.errors.ContextTooLong`,
     :class:`~tertulia.errors.ShapeMismatch` when the answer does not have the response shape even
     after two repairs, :class:`~tertulia.errors.BudgetExceeded` when the run has used up what it was
-    allowed, and :class:`~tertulia.errors.ConversationClosed` when the conversation has come to its
-    end since the message was accepted.
+    allowed, :class:`~tertulia.errors.ConversationClosed` when the conversation has come to its end
+    since the message was accepted, and :class:`~tertulia.errors.SessionMismatch` when its history is
+    kept elsewhere than where this agent looks for it.
     """
     if run.conversation.closed is not None:
         raise ConversationClosed(f"this conversation has come to its end: {run.conversation.closed}")
+    check_owner(run, speaker, view.owner)
     run.emit(TurnStarted(turn=number, author=speaker.name))
-    talk = Talk(run, speaker, history, persona(speaker.agent, run.conversation.first_message or ""), number)
+    first_message = run.conversation.first_message or ""
+    known = persona(speaker.agent, first_message, briefing.instructions)
+    talk = Talk(run, speaker, view, known, number, briefing)
     run.when_stopped(talk.partial, done=talk.done)
     answer = await talk.answered()
     ending = await ending_of(talk, answer)

@@ -9,29 +9,37 @@ from hashlib import sha256
 from itertools import count
 from typing import Final
 
+import orjson
+
 from tertulia.agent_settings import ModelSettings
 from tertulia.engine.active import ActiveRun
 from tertulia.engine.turns import Plan, StepResult, Turn
-from tertulia.errors import ContextTooLong, ModelError, ModelMalformed, ShapeMismatch
+from tertulia.errors import AnswerGone, ContextTooLong, ModelError, ModelMalformed, ShapeMismatch
 from tertulia.events import ReasoningDelta, StepRestarted, TextDelta
 from tertulia.llms import base as llms
 from tertulia.llms.base import Prompt, Shown
 from tertulia.memory.pairing import shown_result
+from tertulia.memory.reducers.spending import spending
 from tertulia.memory.tokens import tokens_of
-from tertulia.memory.transcript import Passage
-from tertulia.memory.views.log import LogView
+from tertulia.memory.transcript import Passage, Transcript
+from tertulia.memory.views.base import View, Work
 from tertulia.messages import Flag, Message
 from tertulia.parts import ToolResult
 from tertulia.turn.answer import Answer, keep, kept_answer, result_message
+from tertulia.turn.briefing import NOTHING, Briefing
 from tertulia.turn.fitting import fitted
 from tertulia.turn.limits import check_limits, seconds_left
+from tertulia.turn.linking import Link, owned
 from tertulia.turn.speaker import Persona, Speaker
 from tertulia.turn.tooling import Tooling
+from tertulia.usage import Usage
 
 REPAIRS: Final = 2
 """How often a model may mend an answer that does not have the response shape."""
 CUTS: Final = 3
 """How often a prompt that its provider finds too long is halved."""
+FIRST_CALL: Final = "turn/1/model/1"
+"""Where a run's first answer stands in the journal."""
 _ABANDON_SECONDS: Final = 1.0
 
 
@@ -41,9 +49,10 @@ class Talk:
 
     run: ActiveRun
     speaker: Speaker
-    history: LogView
+    view: View
     persona: Persona
     number: int
+    briefing: Briefing = NOTHING
     room: int = 0
     """Tokens that a prompt may have."""
     cuts: int = 0
@@ -58,11 +67,17 @@ class Talk:
     """What the model is shown beside the conversation: the turn so far, and what it is to mend."""
     last: Answer | None = None
     """Its last word, once that was said."""
+    link: Link | None = None
+    """How the model's service has what was said so far, if it keeps that."""
+    reductions: int = 0
+    """How often the past was made shorter by a model."""
 
     def __post_init__(self) -> None:
         whole = self.speaker.whole_room
         # What was learnt from another agent's text leaves this one no less than it would find out itself.
         self.room = max(self.speaker.room, self._fixed + (max(whole - self._fixed, 0) >> CUTS))
+        if self.speaker.service is not None:
+            self.link = Link.of(self.run.conversation, self.speaker.service, self.speaker.llm)
 
     @property
     def path(self) -> str:
@@ -72,7 +87,18 @@ class Talk:
     def turn(self, answer: Answer, *, state: str | None = None, closes: str | None = None) -> Turn:
         """Return what is to be kept if this is the last answer."""
         last = answer.message(author=self.speaker.name, turn=self.number)
-        return self._turn((*self.messages, last), state=state, closes=closes)
+        messages = (*self.messages, last)
+        state = owned(state, self.run.conversation, self.view.owner)
+        if self.link is not None:
+            state = self.link.kept(
+                state,
+                self.run.conversation,
+                further=len(messages),
+                model=self.speaker.llm.name,
+                opening=self.persona.opening,
+            )
+        kept = self._turn(messages, state=state, closes=closes)
+        return replace(kept, finish_reason=answer.finish_reason)
 
     def partial(self) -> Turn | None:
         """Return all that there is of the turn, which does not come to its end; None if that is nothing."""
@@ -101,7 +127,8 @@ class Talk:
         kept = [*messages, *results]
         last = max(place for place, message in enumerate(kept) if message.role == "assistant")
         kept[last] = replace(kept[last], flags=kept[last].flags | Flag.INCOMPLETE)
-        return self._turn(kept)
+        state = None if self.link is None else self.link.broken(self.run.conversation.state)
+        return self._turn(kept, state=state)
 
     def _turn(
         self, messages: Sequence[Message], *, state: str | None = None, closes: str | None = None
@@ -164,23 +191,37 @@ class Talk:
         answer = kept_answer(result.output)
         if not has_asked:
             self._tell_again(answer)
+        if self.link is not None:
+            self.link.follow(answer.external_id, told=len(self.further) + 1)
         return answer.with_distinct_ids(self._call_ids(), call=call)
 
     async def shown(self) -> Passage:
-        """Return what the model is shown, as far as there is room for it.
+        """Return what the model is shown: all that there is room for, or what its service lacks of it."""
+        if self.link is not None and self.link.goes_on:
+            new = await self.link.new(self.run.conversation, self.persona.opening)
+            if new is not None:
+                recalled = () if self.link.is_told else self.briefing.shown
+                passage = Transcript(new).passage().before_last(recalled)
+                return passage.then(self.further[self.link.told :])
+        return await self.shown_whole()
+
+    async def shown_whole(self) -> Passage:
+        """Return the conversation and the turn, as far as there is room for it.
 
         Where there are tools, half of the room is left to what they give: so the conversation is
         shown from the same place on, whatever the turn does. Only its newest exchange may take more.
         """
         conversation, (budget, free) = self.run.conversation, self._budgets()
-        passage = await self.history.show(
+        passage = await self.view.show(
             conversation,
             newest=(self.run.input,),
             budget=budget,
             most=free >> self.cuts,
             opening=self.persona.opening,
+            pay=self._pay,
         )
-        self.run.when_kept(partial(self.history.learn, conversation, budget=budget))
+        self.run.when_kept(partial(self.view.learn, conversation, budget=budget))
+        passage = passage.before_last(self.briefing.shown)
         if not self.further:
             return passage
         # What the provider finds too long is halved, the conversation before the turn's own.
@@ -201,7 +242,7 @@ class Talk:
 
     @property
     def _fixed(self) -> int:
-        return self.persona.tokens + self.speaker.spec_tokens
+        return self.persona.tokens + self.speaker.spec_tokens + self.briefing.tokens
 
     def seconds(self) -> float:
         """Return how long the next call of a model may take."""
@@ -236,18 +277,32 @@ class Talk:
         clock = asyncio.get_running_loop().time
         end = clock() + plan.within_seconds
         while True:
-            prompt = self._prompt(await self.shown(), path, seconds=end - clock() if self.cuts else None)
+            if self.link is not None:
+                await self.link.begin(self.speaker.llm)
+            passage = await self.shown()
+            prompt = self._prompt(passage, path, seconds=end - clock() if self.cuts else None)
             try:
                 result = await self._hear(prompt, path, plan)
-            except ContextTooLong:
-                if self.cuts == CUTS or self.said:
+            except (ContextTooLong, AnswerGone) as error:
+                if not self._can_ask_otherwise(error):
                     raise
-                self.cuts += 1
             else:
                 if self.cuts and not self.further:
                     room = self._fixed + ((self.room - self._fixed) >> self.cuts)
                     self.speaker.windows.learn(self.speaker.llm, room)
                 return result
+
+    def _can_ask_otherwise(self, error: ContextTooLong | AnswerGone) -> bool:
+        """Change what the next prompt holds, so that it may do where this one did not; if that can be."""
+        if self.said:
+            return False
+        if isinstance(error, AnswerGone):
+            is_linked = self.link is not None and self.link.goes_on
+            if self.link is not None:
+                self.link.lose()  # All of it is told once more: we have it.
+            return is_linked
+        self.cuts += 1
+        return self.cuts <= CUTS
 
     def _prompt(self, passage: Passage, path: str, *, seconds: float | None) -> Prompt:
         return Prompt(
@@ -257,15 +312,20 @@ class Talk:
             tools=self.speaker.specs,
             wants_deltas=self.speaker.wants_deltas,
             resumes=self.run.journal.begun(path),
+            follows=None if self.link is None else self.link.follows,
+            within=None if self.link is None else self.link.within,
         )
 
     def _settings(self, seconds: float | None) -> ModelSettings:
         """Return the settings of the next call, with so many seconds for it if they are not the usual."""
+        settings = self.speaker.settings
+        if self.link is not None:
+            settings = replace(settings, store=True)
         if seconds is not None:
-            return replace(self.speaker.settings, timeout=max(seconds, 0.001))
+            return replace(settings, timeout=max(seconds, 0.001))
         if self.speaker.limits.max_seconds is None:
-            return self.speaker.settings
-        return replace(self.speaker.settings, timeout=self.seconds())
+            return settings
+        return replace(settings, timeout=self.seconds())
 
     async def _hear(self, prompt: Prompt, path: str, plan: Plan) -> StepResult:
         async with aclosing(self.speaker.llm.stream(prompt)) as events:
@@ -279,8 +339,25 @@ class Talk:
                     case llms.Begun():
                         await self.run.note(path, plan, external_id=event.external_id)
                     case llms.Finished():
-                        return keep(event)
+                        return keep(event, None if self.briefing is NOTHING else self.briefing)
         raise ModelMalformed("the model's answer has no end")
+
+    async def _pay(self, work: Work) -> list[Message]:
+        """Have the past made shorter by a model, as a step of the run."""
+        self.reductions += 1
+        path = f"{self.path}/reduce/{self.reductions}"
+        check_limits(self.run, self.speaker.limits, path)
+        identity = sha256(f"reduce\n{self.speaker.agent.id}".encode()).digest()
+        plan = Plan(kind="model", identity=identity, within_seconds=self.seconds())
+
+        async def step() -> StepResult:
+            with spending() as spent:
+                reduced = await work()
+            output = orjson.dumps([message.to_dict() for message in reduced]).decode()
+            return StepResult(output=output, usage=sum(spent, Usage()))
+
+        result = await self.run.step(path, step, plan)
+        return [Message.from_dict(kept) for kept in orjson.loads(result.output)]
 
     async def _abandon(self, path: str, error: BaseException) -> None:
         """Have the provider stop what nobody waits for any more, if that is so."""

@@ -1,6 +1,6 @@
 """The port to reducers: what of a long conversation a model is shown."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tertulia.messages import Message
 
@@ -22,6 +22,7 @@ class Reducer(Protocol):
         ...
 
 
+@runtime_checkable
 class CostlyReducer(Reducer, Protocol):
     """A reducer that asks a model, so that its work is done in a step of the run.
 

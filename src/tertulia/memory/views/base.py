@@ -1,12 +1,15 @@
 """The port to views: what of a conversation a model is shown."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from tertulia.conversations import Conversation
 from tertulia.llms.base import Shown
 from tertulia.memory.transcript import Passage
 from tertulia.messages import Message
+
+LOG: Final = "log"
+"""The owner of a history that is our own log."""
 
 Work: TypeAlias = Callable[[], Awaitable[list[Message]]]
 Pay: TypeAlias = Callable[[Work], Awaitable[list[Message]]]
@@ -25,6 +28,11 @@ class View(Protocol):
     shown as the same bytes, in every process. One object serves all conversations of an agent; what
     it keeps of one is only there to be quicker, and bounded.
     """
+
+    @property
+    def owner(self) -> str:
+        """Who keeps the history that is shown: ``log`` for our own log, else the name of a provider."""
+        return LOG
 
     async def show(  # everything that decides what is shown
         self,

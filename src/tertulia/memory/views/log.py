@@ -6,12 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
+from typing_extensions import override
+
 from tertulia.conversations import Conversation
 from tertulia.errors import ContextTooLong
 from tertulia.llms.base import Shown
 from tertulia.memory.pairing import Pairing
 from tertulia.memory.tokens import tokens_of
 from tertulia.memory.transcript import Passage, Transcript
+from tertulia.memory.views.base import Pay, View, at_once
 from tertulia.memory.window import Cut, Sized, find_cut, move_cut
 from tertulia.messages import Flag, Message
 from tertulia.parts import Media, ToolCall
@@ -55,7 +58,7 @@ class Log(Protocol):
         ...
 
 
-class LogView:
+class LogView(View):
     """Shows what fits of the conversation's own log, newest last.
 
     What was shown is kept in this process and goes on from there, if head and version of the
@@ -68,6 +71,7 @@ class LogView:
         self._views: OrderedDict[_Key, _View] = OrderedDict()
         self._weight = 0
 
+    @override
     async def show(
         self,
         conversation: Conversation,
@@ -76,13 +80,8 @@ class LogView:
         budget: int,
         most: int | None = None,
         opening: tuple[Shown, ...] = (),
+        pay: Pay = at_once,
     ) -> Passage:
-        """Return the log up to the conversation's head, as far as ``budget`` tokens reach back.
-
-        ``newest`` are the log's last messages, as far as the caller has them; ``opening`` is put in
-        front, whatever it costs. The newest exchange may take more, up to ``most`` tokens. Raises
-        :class:`~tertulia.errors.ContextTooLong` if not even that fits.
-        """
         key = (conversation.tenant, conversation.id, budget)
         view = await self._kept(key, conversation, newest)
         if view is None or not _shorten(view, total=conversation.tokens, budget=budget):
@@ -96,12 +95,8 @@ class LogView:
         self._keep(key, view)
         return view.shown.passage(opening=opening, tokens=tokens).then(view.pairing.lacking())
 
+    @override
     def learn(self, conversation: Conversation, said: Sequence[Message], *, budget: int) -> None:
-        """Take in messages that were just kept, so that the next turn need not read them.
-
-        ``conversation`` and ``budget`` are those that were shown before; what does not go on from
-        there is left to be read.
-        """
         key = (conversation.tenant, conversation.id, budget)
         view = self._views.pop(key, None)
         if view is None:

@@ -1,36 +1,38 @@
 """Stored agents: whoever carries out their runs."""
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from typing_extensions import override
 
-from tertulia.agent_settings import ModelSettings, RunLimits
+from tertulia.agent.asked import RUN_LIMITS, limits_of, settings_of
+from tertulia.agent.picking import picked
+from tertulia.agent_settings import RunLimits
 from tertulia.conversations import Conversation
-from tertulia.definitions import StoredAgent, ToolChoice
+from tertulia.definitions import StoredAgent
 from tertulia.engine import ActiveRun, Performer, Turn
-from tertulia.errors import NotFound, ToolUnavailable
+from tertulia.errors import NotFound, NotServedHere
 from tertulia.llms.models import Models
+from tertulia.memory.context import CONTEXTS
+from tertulia.memory.context.base import ContextProvider
+from tertulia.memory.context.building import Means
+from tertulia.memory.states import States
 from tertulia.memory.views.log import LogView
 from tertulia.stores import Store
 from tertulia.tools.base import Tool
 from tertulia.tools.toolbox import Toolbox
-from tertulia.turn import Speaker, Windows, summarize, take
+from tertulia.turn import Speaker, Windows, speak, summarize
+from tertulia.turn.speaker import Beside
 
 PERFORMER: Final = "agent"
 """Name of the performer of stored agents: any process with their store can be it."""
-RUN_LIMITS: Final = RunLimits(max_steps=50)
-"""What a run may use up, if nothing else was said."""
 _KEPT: Final = 1024
-_PICK_SECONDS: Final = 20.0
-"""How long servers of tools may take to say what they have: less than a run may be silent."""
 
 
 class AgentPerformer(Performer):
     """Carries out the runs of stored agents, each with the version that its run was accepted with."""
 
-    def __init__(  # a public constructor
+    def __init__(  # noqa: PLR0913  # a public constructor
         self,
         store: Store,
         models: Models,
@@ -39,53 +41,78 @@ class AgentPerformer(Performer):
         call_seconds: float = 120.0,
         toolbox: Toolbox | None = None,
         limits: RunLimits = RUN_LIMITS,
+        databases: Mapping[str, ContextProvider] | None = None,
+        programs: Mapping[str, Performer] | None = None,
     ) -> None:
+        """Carry out runs with these models; ``programs`` perform the agents that need one, by its name."""
         self._store, self._models = store, models
         self._context_tokens, self._call_seconds = context_tokens, call_seconds
         self._toolbox, self._limits = toolbox or Toolbox(), limits
-        self._history = LogView(store.conversations)
+        self._databases, self._programs = dict(databases or {}), dict(programs or {})
+        self._view = LogView(store.conversations)
+        self._states = States(store.states)
         self._windows = Windows()
         self._agents: dict[tuple[int, str, int | None], StoredAgent] = {}
+        self._company: dict[tuple[int, str, int], Beside] = {}
 
     @override
     async def perform(self, run: ActiveRun) -> Turn | None:
         agent, tenant = await self._agent(run.conversation, run.run.agent_version), run.run.tenant
+        if program := agent.definition.program:
+            return await self._program(program).perform(run)
         choices = agent.definition.tools
-        # What was begun is to be dealt with, whatever tools are there now.
-        pick = self._toolbox.pick_what_is_there if run.is_resumed else self._tools
-        tools = await pick(choices, tenant=tenant) if choices else {}
-        return await take(run, self._speaker(agent, run.run.options, tools), self._history)
+        tools = await picked(self._toolbox, choices, tenant=tenant, is_resumed=run.is_resumed)
+        return await speak(run, self._speaker(agent, run.run.options, tools), self._view)
 
     async def summarize(self, conversation: Conversation) -> dict[str, Any]:
         """Return a summary of a conversation, as :func:`tertulia.turn.summarize` does; nothing is kept."""
         agent = await self._agent(conversation, conversation.agent_version)
         choices = agent.definition.tools
         tools = await self._toolbox.pick_what_is_there(choices, tenant=conversation.tenant)
-        return await summarize(conversation, self._speaker(agent, {}, tools), self._history)
-
-    async def _tools(self, choices: Sequence[ToolChoice], *, tenant: int) -> dict[str, Tool]:
-        try:
-            async with asyncio.timeout(_PICK_SECONDS):
-                return await self._toolbox.pick(choices, tenant=tenant)
-        except TimeoutError:
-            raise ToolUnavailable("a server of tools takes too long to say what it has") from None
+        return await summarize(conversation, self._speaker(agent, {}, tools), self._view)
 
     def _speaker(
         self, agent: StoredAgent, options: Mapping[str, object], tools: Mapping[str, Tool]
     ) -> Speaker:
         definition = agent.definition
-        limits = definition.limits.within(_limits(options.get("limits")))
+        limits = definition.limits.within(limits_of(options))
         return Speaker(
             agent=agent,
             llm=self._models.get(definition.model),
-            settings=definition.settings.under(_settings(options.get("settings"))),
+            settings=definition.settings.under(settings_of(options)),
             context_tokens=self._context_tokens,
             call_seconds=self._call_seconds,
             windows=self._windows,
             tools=tools,
             limits=limits.within(self._limits),
             wants_deltas=bool(options.get("deltas", False)),
+            beside=self._beside(agent),
         )
+
+    def _program(self, name: str) -> Performer:
+        try:
+            return self._programs[name]
+        except KeyError:
+            raise NotServedHere(
+                f"this agent is part of a program ({name}) that is not served here; "
+                "serve it with: tertulia serve MODULE:NAME"
+            ) from None
+
+    def _beside(self, agent: StoredAgent) -> Beside | None:
+        """Return the context providers that an agent's author chose; versions never change."""
+        choices = agent.definition.context_providers
+        if not choices:
+            return None
+        key = (agent.tenant, agent.id, agent.version)
+        beside = self._company.get(key)
+        if beside is None:
+            means = Means(store=self._store, tenant=agent.tenant, databases=self._databases)
+            providers = tuple(CONTEXTS.get(choice.name).build(choice.options, means) for choice in choices)
+            beside = Beside(context_providers=providers, states=self._states, log=self._store.conversations)
+            if len(self._company) >= _KEPT:
+                self._company.clear()
+            self._company[key] = beside
+        return beside
 
     async def _agent(self, conversation: Conversation, version: int | None) -> StoredAgent:
         """Return a conversation's agent; versions never change, so they are kept."""
@@ -100,13 +127,3 @@ class AgentPerformer(Performer):
                 self._agents.clear()
             self._agents[key] = agent
         return agent
-
-
-def _settings(kept: object) -> ModelSettings:
-    """Return the settings that a run was accepted with."""
-    return ModelSettings.of_kept(kept) if isinstance(kept, dict) else ModelSettings()
-
-
-def _limits(kept: object) -> RunLimits:
-    """Return the limits that a run was accepted with."""
-    return RunLimits.of_kept(kept) if isinstance(kept, dict) else RunLimits()

@@ -1,0 +1,95 @@
+"""Following a run of one's own: whoever stops listening stops the run."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+from tertulia.agent.replies import AgentRunFinished, Reply, last_word, reply_of
+from tertulia.agent.typed_shapes import TypedShape
+from tertulia.conversations import DEFAULT_TENANT, RunStatus
+from tertulia.engine import Ticket
+from tertulia.errors import NeedsAttention, RunCancelled, RunFailed, RunTimedOut, TertuliaError
+from tertulia.events import Event, Numbered, ProviderFailed, RunFinished, RunWaiting
+from tertulia.runtime import Runtime
+
+
+async def reply_to(events: AsyncIterator[Event]) -> Reply:
+    """Return the reply that the events of a run come to."""
+    async for event in events:
+        if isinstance(event, AgentRunFinished):
+            return event.reply
+    raise RunFailed("the run has ended without being told")
+
+
+async def events_of(
+    runtime: Runtime, ticket: Ticket, shape: TypedShape, *, within_seconds: float | None
+) -> AsyncGenerator[Event, None]:
+    """Yield the events of a run, its reply with the last; raises what has ended it otherwise.
+
+    Raises :class:`~tertulia.errors.RunTimedOut` after ``within_seconds``, and
+    :class:`~tertulia.errors.NeedsAttention` when the run waits for a decision. A run that is not over
+    when the generator is closed is cancelled; one that waits is not.
+    """
+    failures: list[ProviderFailed] = []
+    is_left = True
+    try:
+        async with aclosing(ticket.events()) as events:
+            async for event in _until(events, within_seconds):
+                match event:
+                    case RunFinished():
+                        is_left = False
+                        yield _ended(event, shape, tuple(failures))
+                        return
+                    case RunWaiting() if await _waits(runtime, event):
+                        is_left = False
+                        yield event
+                        raise NeedsAttention(event.wait.message).in_run(event.run_id)
+                    case ProviderFailed():
+                        failures.append(event)
+                yield event
+    except TimeoutError:
+        late = RunTimedOut(f"the run has not ended within {within_seconds:g} seconds")
+        raise late.in_run(ticket.run.id) from None
+    finally:
+        if is_left:
+            await _cancel(runtime, ticket.run.id)
+
+
+async def _until(
+    events: AsyncGenerator[Numbered, None], within_seconds: float | None
+) -> AsyncGenerator[Event, None]:
+    """Yield events; raises ``TimeoutError`` when the time is up, however many have come."""
+    end = None if within_seconds is None else asyncio.get_running_loop().time() + within_seconds
+    while True:
+        try:
+            async with asyncio.timeout_at(end):
+                numbered = await anext(events)
+        except StopAsyncIteration:
+            return
+        yield numbered.event
+
+
+def _ended(end: RunFinished, shape: TypedShape, failures: tuple[ProviderFailed, ...]) -> AgentRunFinished:
+    if end.status is RunStatus.COMPLETED:
+        return AgentRunFinished.of(end, reply_of(end, value=shape.value(last_word(end)), failures=failures))
+    if end.failure is not None:
+        raise TertuliaError.of(end.failure, run_id=end.run_id)
+    if end.status is RunStatus.CANCELLED:
+        raise RunCancelled().in_run(end.run_id)
+    raise RunFailed().in_run(end.run_id)
+
+
+async def _waits(runtime: Runtime, event: RunWaiting) -> bool:
+    """Whether a run still waits as it has told: somebody may have decided since."""
+    run = await runtime.store.runs.get(DEFAULT_TENANT, event.run_id)
+    return run.wait is not None and run.status is RunStatus.WAITING and run.wait.path == event.wait.path
+
+
+async def _cancel(runtime: Runtime, run_id: str) -> None:
+    """Cancel a run, whatever happens to us meanwhile."""
+    cancelling = asyncio.ensure_future(runtime.cancel(run_id))
+    try:
+        await asyncio.shield(cancelling)
+    except asyncio.CancelledError:
+        await asyncio.wait({cancelling})
+        raise

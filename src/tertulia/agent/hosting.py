@@ -1,0 +1,188 @@
+"""Where an agent's runs are carried out in a program: an engine on its store, for each event loop."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import Final
+from weakref import WeakValueDictionary, finalize
+
+from tertulia import ids
+from tertulia.agent.parts import AgentParts
+from tertulia.agent.performing import ProgramPerformer
+from tertulia.conversations import DEFAULT_TENANT
+from tertulia.definitions import AgentDefinition, StoredAgent
+from tertulia.errors import ConversationBusy, DuplicateName, NotFound
+from tertulia.hints import open_hints
+from tertulia.llms.per_loop import PerLoop
+from tertulia.runtime import Runtime
+from tertulia.stores import Store, open_store
+from tertulia.stores.base import SupportsTaking
+
+MEMORY: Final = "memory://"
+
+
+class Host:
+    """An agent's engines, opened when they are first asked for, and closed with their event loop.
+
+    Conversations in the memory of this process live as long as somebody holds them.
+    """
+
+    def __init__(self, parts: AgentParts, store: str | Store | None) -> None:
+        self._parts = parts
+        given = MEMORY if store is None else store
+        lent = open_store(given) if given == MEMORY else given
+        self.memory = lent if isinstance(lent, SupportsTaking) else None
+        self.is_kept = self.memory is None
+        self._doors = doors = PerLoop(lambda: _Door(parts, lent))
+        self._held: WeakValueDictionary[str, Hold] = WeakValueDictionary()
+        finalize(self, _leave, doors)
+
+    async def runtime(self) -> Runtime:
+        """Return what runs are submitted to in this event loop; raises what opening the store raises."""
+        return await self._doors.get().opened()
+
+    async def agent(self) -> StoredAgent:
+        """Return the agent as it is stored, made or brought up to date if need be."""
+        return await self._doors.get().agent()
+
+    def hold(self, key: str, conversation_id: str) -> "Hold":
+        """Have a conversation in the memory of this process kept until nobody holds it any more.
+
+        ``key`` is the id that its creator chose, if any; ``conversation_id`` counts if it is new.
+        """
+        hold = self._held.get(key)
+        if hold is None:
+            hold = self._held[key] = Hold(conversation_id)
+            if self.memory is not None:
+                finalize(hold, _drop, self.memory, hold.named)
+        return hold
+
+    def has(self, conversation_id: str) -> bool:
+        """Whether a conversation is in the memory of this process."""
+        if self.memory is None:
+            return False
+        try:
+            self.memory.take(DEFAULT_TENANT, conversation_id)
+        except NotFound:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Stop the engines; runs under way are handed over, or lost with the memory that they are in."""
+        here = asyncio.get_running_loop()
+        for loop, door in self._doors.take_all():
+            if loop is here:
+                await door.close()
+            else:
+                _close_there(loop, door)
+
+
+class Hold:
+    """Somebody's interest in a conversation."""
+
+    def __init__(self, conversation_id: str) -> None:
+        self.named = [conversation_id]
+
+    @property
+    def conversation_id(self) -> str:
+        """Ours."""
+        return self.named[0]
+
+    @conversation_id.setter
+    def conversation_id(self, found: str) -> None:
+        self.named[0] = found
+
+
+class _Door:
+    """The engine of one event loop."""
+
+    def __init__(self, parts: AgentParts, store: str | Store) -> None:
+        self._parts, self._given = parts, store
+        self._lock = asyncio.Lock()
+        self._runtime: Runtime | None = None
+        self._agent: StoredAgent | None = None
+        self._last_word: AsyncGenerator[None, None] | None = None
+
+    async def opened(self) -> Runtime:
+        if self._runtime is not None:
+            return self._runtime
+        async with self._lock:
+            if self._runtime is None:
+                self._runtime = await self._open()
+        return self._runtime
+
+    async def agent(self) -> StoredAgent:
+        runtime = await self.opened()
+        async with self._lock:
+            if self._agent is None:
+                self._agent = await registered(runtime.store, self._parts.stored)
+        return self._agent
+
+    async def close(self) -> None:
+        async with self._lock:
+            runtime, self._runtime, self._agent = self._runtime, None, None
+            if runtime is None:
+                return
+            await runtime.engine.stop()
+            if isinstance(self._given, str):
+                await runtime.store.close()
+        if self._last_word is not None:
+            await self._last_word.aclose()
+
+    async def _open(self) -> Runtime:
+        given = self._given
+        store = open_store(given) if isinstance(given, str) else given
+        performer = ProgramPerformer(self._parts, store)
+        hints = open_hints(given) if isinstance(given, str) else None
+        runtime = Runtime(store, {self._parts.performer: performer}, hints=hints)
+        await store.open()
+        await runtime.engine.start()
+        # An event loop that comes to its end closes the generators that were begun in it.
+        self._last_word = _close_at_the_end(self)
+        await anext(self._last_word)
+        return runtime
+
+
+async def registered(store: Store, definition: AgentDefinition) -> StoredAgent:
+    """Return the stored agent of this name, with this as its newest definition."""
+    while True:
+        try:
+            found = await store.agents.get(DEFAULT_TENANT, definition.name)
+        except NotFound:
+            with suppress(DuplicateName):  # another process was quicker: look again
+                return await store.agents.create(DEFAULT_TENANT, ids.new_id(ids.AGENT), definition)
+        else:
+            return await store.agents.update(DEFAULT_TENANT, found.id, definition)
+
+
+async def _close_at_the_end(door: _Door) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        door._last_word = None  # it is this one
+        await door.close()
+
+
+def _drop(memory: SupportsTaking, named: list[str]) -> None:
+    with suppress(ConversationBusy):
+        memory.drop(DEFAULT_TENANT, named[0])
+
+
+def _leave(doors: PerLoop[_Door]) -> None:
+    for loop, door in doors.take_all():
+        _close_there(loop, door)
+
+
+def _close_there(loop: asyncio.AbstractEventLoop, door: _Door) -> None:
+    if not loop.is_closed():
+        with suppress(RuntimeError):  # it has just been closed
+            loop.call_soon_threadsafe(_begin_to_close, loop, door)
+
+
+_CLOSING: Final[set[asyncio.Task[None]]] = set()
+
+
+def _begin_to_close(loop: asyncio.AbstractEventLoop, door: _Door) -> None:
+    task = loop.create_task(door.close())
+    _CLOSING.add(task)
+    task.add_done_callback(_CLOSING.discard)

@@ -1,0 +1,88 @@
+"""Carrying out the runs of an agent that a program has."""
+
+from typing_extensions import override
+
+from tertulia.agent.asked import limits_of, settings_of
+from tertulia.agent.parts import AgentParts
+from tertulia.agent.picking import picked
+from tertulia.definitions import StoredAgent
+from tertulia.engine import ActiveRun, Performer, Turn
+from tertulia.llms.base import LLM
+from tertulia.memory.history.service import ServiceHistory
+from tertulia.memory.states import States
+from tertulia.memory.views.base import View
+from tertulia.memory.views.log import LogView
+from tertulia.memory.views.provided import ProvidedView
+from tertulia.memory.views.reduced import ReducedView
+from tertulia.stores.base import Store
+from tertulia.turn import Speaker, Windows, speak
+from tertulia.turn.speaker import Beside
+
+
+class ProgramPerformer(Performer):
+    """Carries out the runs of one agent on one store, as its program defines it now."""
+
+    def __init__(self, parts: AgentParts, store: Store) -> None:
+        self._parts, self._store = parts, store
+        self._view = _view(parts, store)
+        self._windows = Windows()
+        self._beside = _beside(parts, store)
+        histories = parts.histories
+        self._service = (
+            None
+            if histories.service is None
+            else ServiceHistory(keeps=histories.service.keeps, log=store.conversations)
+        )
+
+    @override
+    async def perform(self, run: ActiveRun) -> Turn | None:
+        parts, options = self._parts, run.run.options
+        tools = await picked(parts.toolbox, parts.choices, tenant=run.run.tenant, is_resumed=run.is_resumed)
+        limits = parts.definition.limits.within(limits_of(options))
+        speaker = Speaker(
+            agent=self._agent(run),
+            llm=self._llm(),
+            settings=parts.definition.settings.under(settings_of(options)),
+            context_tokens=parts.context_tokens,
+            call_seconds=parts.models.options.whole_seconds,
+            windows=self._windows,
+            tools=tools,
+            limits=limits.within(parts.limits),
+            wants_deltas=bool(options.get("deltas", False)),
+            service=self._service,
+            beside=self._beside,
+        )
+        return await speak(run, speaker, self._view)
+
+    def _llm(self) -> LLM:
+        return self._parts.model
+
+    def _agent(self, run: ActiveRun) -> StoredAgent:
+        """Return the agent as the program defines it, under the version that the run was accepted with."""
+        return StoredAgent(
+            id=run.conversation.agent_id,
+            tenant=run.run.tenant,
+            version=run.run.agent_version or 0,
+            definition=self._parts.definition,
+            created_at=0,
+        )
+
+
+def _view(parts: AgentParts, store: Store) -> View:
+    histories = parts.histories
+    if histories.read is not None:
+        return ProvidedView(histories.read, agent=parts.definition.name, reducer=histories.reducer)
+    if histories.reducer is not None:
+        return ReducedView(store.conversations, store.states, histories.reducer)
+    return LogView(store.conversations)
+
+
+def _beside(parts: AgentParts, store: Store) -> Beside | None:
+    if not parts.context_providers and not parts.histories.told:
+        return None
+    return Beside(
+        context_providers=parts.context_providers,
+        histories=parts.histories.told,
+        states=States(store.states),
+        log=store.conversations,
+    )

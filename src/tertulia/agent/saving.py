@@ -1,0 +1,231 @@
+"""Sessions as JSON: saved, signed for places that are not trusted, and restored."""
+
+import hmac
+import time
+import warnings
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as NoBase64
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from tertulia.agent.hosting import Host
+from tertulia.conversations import DEFAULT_TENANT, Conversation
+from tertulia.errors import InvalidInput, NotAuthorized, NotFound, SessionMismatch
+from tertulia.memory.tokens import tokens_of
+from tertulia.messages import Message, now_us
+from tertulia.stores.base import SupportsTaking, Taken
+from tertulia.turn.copying import SOURCE as COPIED
+
+if TYPE_CHECKING:
+    from tertulia.agent.agent import Agent
+    from tertulia.agent.session import Session
+
+VERSION: Final = 1
+MOST_BYTES: Final = 1_000_000
+"""Size of a signed session at most."""
+VIEWS: Final = "view:"
+"""What the sources of states begin with that are derived from messages."""
+LEAST_KEY: Final = 16
+"""Bytes of a key to sign with at least."""
+
+
+class ConfigurationChanged(UserWarning):
+    """An agent is configured otherwise than when the session was saved that it goes on with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedSession:
+    """What :func:`saved` told of a session that lives in the memory of a process."""
+
+    messages: tuple[Message, ...]
+    states: Mapping[str, str]
+    first_message: str | None
+    state: str | None
+    closed: str | None
+
+    def taken(self, session: "Session", agent_id: str) -> Taken:
+        """Return the conversation to be put into the memory of this process."""
+        row = Conversation(
+            tenant=DEFAULT_TENANT,
+            id=session.conversation_id,
+            agent_id=agent_id,
+            alias=session.alias,
+            user_id=session.user,
+            tokens=sum(tokens_of(message.content) for message in self.messages),
+            lineage_id=session.conversation_id,
+            first_message=self.first_message,
+            state=self.state,
+            closed=self.closed,
+            created_at=now_us(),
+        )
+        return Taken(conversation=row, messages=self.messages, states=self.states)
+
+
+def saved(session: "Session", host: Host) -> dict[str, Any]:
+    """Return a session as JSON values; with all that was said if it lives in the memory of this process."""
+    agent = session.agent
+    told: dict[str, Any] = {
+        "v": VERSION,
+        "type": "tertulia.session",
+        "id": session.id,
+        "conversation_id": session.conversation_id,
+        "agent": {"name": agent.name, "digest": agent.digest, "is_named": agent.is_named},
+    }
+    if session.user is not None:
+        told["user"] = session.user
+    if session.service_session_id is not None:
+        told["service_session_id"] = session.service_session_id
+    if host.memory is not None:
+        told |= _content(session.unsettled or _in_memory(session, host.memory), agent)
+    return told
+
+
+def restored(agent: "Agent", host: Host, given: Mapping[str, Any] | str, *, force: bool) -> "Session":
+    """Return a session from what :func:`saved` told; see :meth:`Agent.restore_session`."""
+    told = _checked(given)
+    if not force:
+        _check_agent(agent, told["agent"])
+    try:
+        session = agent.session_of(told["id"], conversation_id=told["conversation_id"], user=told.get("user"))
+        if host.memory is not None:
+            session.unsettled = _saved_session(told)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"this is no session as to_dict() tells it: {error}") from error
+    return session
+
+
+def put(memory: SupportsTaking, taken: Taken, messages: tuple[Message, ...]) -> None:
+    """Put a conversation back into the memory of this process with other messages."""
+    row = replace(taken.conversation, tokens=sum(tokens_of(message.content) for message in messages))
+    states = {name: value for name, value in taken.states.items() if not name.startswith((COPIED, VIEWS))}
+    memory.put_in(Taken(conversation=row, messages=messages, states=states))
+
+
+def signed(told: Mapping[str, Any], key: bytes | str, *, expires_seconds: float | None) -> str:
+    """Return a saved session with a signature, as one text without line ends."""
+    until = None if expires_seconds is None else time.time() + expires_seconds
+    payload = orjson.dumps({"session": told, "until": until})
+    if len(payload) > MOST_BYTES:
+        raise InvalidInput(
+            f"the session is too large to be given away ({len(payload)} bytes, at most {MOST_BYTES}): "
+            "keep it in a store, then it is small"
+        )
+    return f"v{VERSION}.{_text(payload)}.{_text(_signature(payload, key))}"
+
+
+def unsigned(token: str, key: bytes | str) -> dict[str, Any]:
+    """Return the saved session that :func:`signed` was given.
+
+    Raises :class:`~tertulia.errors.NotAuthorized` if the signature is another, or its time is over.
+    """
+    version, _, rest = token.partition(".")
+    encoded, _, signature = rest.partition(".")
+    if version != f"v{VERSION}" or len(token) > 2 * MOST_BYTES:
+        raise NotAuthorized("this is no signed session")
+    try:
+        payload, given = _bytes(encoded), _bytes(signature)
+    except (NoBase64, ValueError):
+        raise NotAuthorized("this is no signed session") from None
+    if not hmac.compare_digest(given, _signature(payload, key)):
+        raise NotAuthorized("the session was signed with another key, or changed since")
+    told = orjson.loads(payload)
+    if told["until"] is not None and told["until"] < time.time():
+        raise NotAuthorized("the signed session is too old; ask for a new one")
+    found: dict[str, Any] = told["session"]
+    return found
+
+
+def _content(kept: SavedSession, agent: "Agent") -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    if agent.reads_log:
+        told["messages"] = [message.to_dict() for message in kept.messages]
+    states = {name: orjson.loads(value) for name, value in kept.states.items()}
+    if not agent.reads_log:  # what the log was told counts only together with the log
+        states = {name: value for name, value in states.items() if not name.startswith(COPIED)}
+    given = {
+        "states": states,
+        "first_message": kept.first_message,
+        "state": None if kept.state is None else orjson.loads(kept.state),
+        "closed": kept.closed,
+    }
+    return told | {name: value for name, value in given.items() if value}
+
+
+def _in_memory(session: "Session", memory: SupportsTaking) -> SavedSession:
+    try:
+        taken = memory.take(DEFAULT_TENANT, session.conversation_id)
+    except NotFound:
+        return SavedSession(messages=(), states={}, first_message=None, state=None, closed=None)
+    row = taken.conversation
+    return SavedSession(
+        messages=taken.messages,
+        states=taken.states,
+        first_message=row.first_message,
+        state=row.state,
+        closed=row.closed,
+    )
+
+
+def _saved_session(told: Mapping[str, Any]) -> SavedSession:
+    state = told.get("state")
+    return SavedSession(
+        messages=tuple(Message.from_dict(each) for each in told.get("messages", ())),
+        states={name: orjson.dumps(value).decode() for name, value in told.get("states", {}).items()},
+        first_message=told.get("first_message"),
+        state=None if state is None else orjson.dumps(state).decode(),
+        closed=told.get("closed"),
+    )
+
+
+def _checked(given: Mapping[str, Any] | str) -> Mapping[str, Any]:
+    if isinstance(given, str):
+        try:
+            given = orjson.loads(given)
+        except ValueError:
+            raise InvalidInput("this is no session: it is no JSON") from None
+    if not isinstance(given, Mapping) or given.get("type") != "tertulia.session":
+        raise InvalidInput("this is no session as to_dict() tells it")
+    if given.get("v") != VERSION:
+        raise InvalidInput(f"this session was saved by another version ({given.get('v')}); update this one")
+    if not isinstance(given.get("agent"), Mapping):
+        raise InvalidInput("this session does not say which agent's it is")
+    return given
+
+
+def _check_agent(agent: "Agent", told: Mapping[str, Any]) -> None:
+    if told.get("name") != agent.name:
+        raise SessionMismatch(
+            f"this session is one of the agent {str(told.get('name'))[:200]!r}, not of {agent.name!r}; "
+            "restore it with that one, or with force=True"
+        )
+    if told.get("digest") == agent.digest:
+        return
+    if not (agent.is_named and told.get("is_named")):
+        raise SessionMismatch(
+            "this session is one of an agent with other instructions, tools or providers; give agents names "
+            "that may change, or restore it with force=True"
+        )
+    warnings.warn(
+        f"the agent {agent.name!r} is configured otherwise than when this session was saved",
+        ConfigurationChanged,
+        stacklevel=4,
+    )
+
+
+def _signature(payload: bytes, key: bytes | str) -> bytes:
+    secret = key.encode() if isinstance(key, str) else key
+    if len(secret) < LEAST_KEY:
+        raise InvalidInput(f"a key to sign with has at least {LEAST_KEY} bytes, better 32 random ones")
+    return hmac.new(secret, b"tertulia.session\n" + payload, sha256).digest()
+
+
+def _text(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _bytes(text: str) -> bytes:
+    return urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4))

@@ -1,0 +1,237 @@
+"""Sessions: conversations of a program with one of its agents."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final
+
+from typing_extensions import Unpack, override
+
+from tertulia import ids
+from tertulia.agent import saving
+from tertulia.agent.following import events_of
+from tertulia.agent.hosting import Host
+from tertulia.agent.options import RunKeywords, Said, options_of, said_of
+from tertulia.agent.replies import Reply
+from tertulia.agent.typed_shapes import TypedShape
+from tertulia.conversations import DEFAULT_TENANT, Conversation, NewConversation
+from tertulia.engine import Ticket
+from tertulia.errors import InvalidInput, NotFound
+from tertulia.events import Event
+from tertulia.memory.tokens import tokens_of
+from tertulia.messages import Flag, Message
+from tertulia.runtime import RunOptions, Runtime, check_alias
+from tertulia.turn.linking import service_id
+
+if TYPE_CHECKING:
+    from tertulia.agent.agent import Agent
+
+_PAGE: Final = 500
+
+
+class Session:
+    """A conversation with an agent: everything that was said in it, wherever that is kept.
+
+    :meth:`Agent.create_session` makes one. The object itself holds next to nothing: two objects, or two
+    programs, with the same session go on with the same conversation, one run after the other.
+    """
+
+    def __init__(self, agent: "Agent", host: Host, *, id: str | None, user: str | None) -> None:
+        """Use :meth:`Agent.create_session`."""
+        own = id is None or ids.is_id(id, prefix=ids.CONVERSATION)
+        self._agent, self._host, self.user = agent, host, user
+        self.alias = None if own else check_alias(id or "")
+        made = id if own and id else ids.new_id(ids.CONVERSATION)
+        self._hold = host.hold(self.alias or made, made)
+        self._state: str | None = None
+        self.unsettled: saving.SavedSession | None = None
+        """What it was restored from and is not in the memory of this process yet."""
+
+    @property
+    def agent(self) -> "Agent":
+        """Whose session it is."""
+        return self._agent
+
+    @property
+    def id(self) -> str:
+        """The id that was chosen for it, or its conversation's."""
+        return self.alias or self.conversation_id
+
+    @property
+    def conversation_id(self) -> str:
+        """Our id of its conversation; in a store it is known only after the first run if an id was chosen."""
+        return self._hold.conversation_id
+
+    @conversation_id.setter
+    def conversation_id(self, found: str) -> None:
+        if not ids.is_id(found, prefix=ids.CONVERSATION):
+            raise InvalidInput("this is no id of a conversation")
+        self._hold.conversation_id = found
+
+    @property
+    def service_session_id(self) -> str | None:
+        """The id under which the model's service has it, as of the last run here; ``None`` if it has not."""
+        return service_id(self._state)
+
+    async def messages(self) -> list[Message]:
+        """Return everything that was said, oldest first; what was erased has no content."""
+        runtime, found = await self._found()
+        said: list[Message] = []
+        while found is not None and len(said) < found.head:
+            page = await runtime.store.conversations.messages(
+                DEFAULT_TENANT, found.id, after=said[-1].number if said else 0, limit=_PAGE
+            )
+            if not page:
+                break
+            said += page
+        return said
+
+    async def append(self, messages: Sequence[Message | str]) -> None:
+        """Put messages at the end that were said elsewhere; texts are the user's. No answer is asked for.
+
+        A message whose id stands in it already is left out. Raises
+        :class:`~tertulia.errors.ConversationBusy` while a run is under way, and ``ConversationClosed``.
+        """
+        runtime, conversation = await self._made()
+        given = [_message(message) for message in messages]
+        tokens = [tokens_of(message.content) for message in given]
+        await runtime.store.conversations.append(DEFAULT_TENANT, conversation.id, given, tokens=tokens)
+
+    async def replace(self, messages: Sequence[Message | str]) -> None:
+        """Put these messages in the place of all that was said.
+
+        Only where the session lives in the memory of this process: what is stored is never rewritten,
+        use :meth:`withdraw`, :meth:`edit` and :meth:`append` there. Raises ``InvalidInput`` otherwise,
+        and :class:`~tertulia.errors.ConversationBusy` while a run is under way.
+        """
+        memory = self._host.memory
+        if memory is None:
+            raise InvalidInput(
+                "what is stored is not rewritten: withdraw messages, edit (which makes a branch), or append"
+            )
+        _, conversation = await self._made()
+        taken = memory.take(DEFAULT_TENANT, conversation.id)
+        given = tuple(_message(message) for message in messages)
+        saving.put(memory, taken, given)
+
+    async def withdraw(self, *numbers: int) -> None:
+        """Have models shown these messages no more; they stay in the log."""
+        await self._mark(numbers, Flag.WITHDRAWN)
+
+    async def erase(self, *numbers: int) -> None:
+        """Erase the content of these messages for good; their numbers stay."""
+        await self._mark(numbers, Flag.DELETED)
+
+    async def fork(self, at: int | None = None, *, id: str | None = None) -> "Session":
+        """Return a session that begins with the first ``at`` messages of this one (all, if not given).
+
+        They share these and go their own ways. It costs the same however long the session is.
+        """
+        runtime, found = await self._found()
+        if found is None:
+            raise NotFound("nothing was said in this session yet; there is nothing to fork")
+        made = await runtime.fork(found.id, at=at, alias=id)
+        fork = Session(self._agent, self._host, id=id or made.id, user=self.user)
+        fork.conversation_id = made.id
+        return fork
+
+    async def edit(self, number: int, said: Said, **options: Unpack[RunKeywords]) -> tuple["Session", Reply]:
+        """Say something else in the place of message ``number``; return the branch, and the answer there.
+
+        This session stays as it is.
+        """
+        branch = await self.fork(number - 1)
+        return branch, await self._agent.run(said, session=branch, **options)
+
+    async def close(self, reason: str = "it was closed") -> None:
+        """Have it take no further message until it is opened again."""
+        runtime, conversation = await self._made()
+        await runtime.store.conversations.set_closed(DEFAULT_TENANT, conversation.id, reason)
+
+    async def reopen(self) -> None:
+        """Have it take messages again."""
+        runtime, conversation = await self._made()
+        await runtime.store.conversations.set_closed(DEFAULT_TENANT, conversation.id, None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what it takes to go on with it elsewhere or later, as JSON values.
+
+        That is little if it is stored, and everything that was said if it lives in this process only;
+        state of context providers goes with it. Nothing in it is secret that was not said.
+        """
+        return saving.saved(self, self._host)
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any], *, agent: "Agent", force: bool = False) -> "Session":
+        """Return the session that :meth:`to_dict` has told, as :meth:`Agent.restore_session` does."""
+        return agent.restore_session(saved, force=force)
+
+    def sign(self, key: bytes | str, *, expires_seconds: float | None = None) -> str:
+        """Return :meth:`to_dict` as a text that can be given to whoever is not trusted, to be given back.
+
+        It can be read there, not changed, and after ``expires_seconds`` not used any more
+        (:meth:`Agent.restore_signed`). Raises ``InvalidInput`` if it would be larger than a megabyte.
+        """
+        return saving.signed(self.to_dict(), key, expires_seconds=expires_seconds)
+
+    async def events(
+        self, said: Said, options: RunKeywords, shape: TypedShape, *, deltas: bool
+    ) -> AsyncGenerator[Event, None]:
+        """Yield the events of a run in it; :meth:`Agent.run_stream` is for that."""
+        user = options.get("user")
+        if user is not None and self.user is not None and user != self.user:
+            raise InvalidInput("this session is another user's; create one for each user")
+        runtime = await self._settled()
+        ticket = await self._submit(runtime, said, options_of(options, deltas=deltas), user=self.user or user)
+        self.conversation_id = ticket.conversation.id
+        seconds = options.get("timeout")
+        async with aclosing(events_of(runtime, ticket, shape, within_seconds=seconds)) as events:
+            async for event in events:
+                yield event
+        if self._agent.is_linked:
+            row = await runtime.store.conversations.get(DEFAULT_TENANT, ticket.conversation.id)
+            self._state = row.state
+
+    async def _submit(self, runtime: Runtime, said: Said, options: RunOptions, *, user: str | None) -> Ticket:
+        agent = await self._host.agent()
+        new = NewConversation(id=self.conversation_id, agent_id=agent.id, alias=self.alias, user_id=user)
+        return await runtime.submit(said_of(said), conversation=new, options=options)
+
+    async def _settled(self) -> Runtime:
+        """Return what runs are submitted to; what this was restored from is in its memory then."""
+        runtime = await self._host.runtime()
+        if self.unsettled is None or self._host.memory is None:
+            return runtime
+        agent = await self._host.agent()
+        kept, self.unsettled = self.unsettled, None
+        if kept is not None and not self._host.has(self.conversation_id):
+            self._host.memory.put_in(kept.taken(self, agent.id))
+        return runtime
+
+    async def _found(self) -> tuple[Runtime, Conversation | None]:
+        runtime = await self._settled()
+        try:
+            return runtime, await runtime.store.conversations.get(DEFAULT_TENANT, self.id)
+        except NotFound:
+            return runtime, None
+
+    async def _made(self) -> tuple[Runtime, Conversation]:
+        """Return its conversation, which is made if nothing was said yet."""
+        runtime, agent = await self._settled(), await self._host.agent()
+        new = NewConversation(id=self.conversation_id, agent_id=agent.id, alias=self.alias, user_id=self.user)
+        made = await runtime.store.conversations.create(DEFAULT_TENANT, new)
+        self.conversation_id = made.id
+        return runtime, made
+
+    async def _mark(self, numbers: Sequence[int], flag: Flag) -> None:
+        runtime, found = await self._found()
+        if found is None:
+            raise NotFound("nothing was said in this session yet")
+        await runtime.store.conversations.mark(DEFAULT_TENANT, found.id, numbers, flag)
+
+    @override
+    def __repr__(self) -> str:
+        return f"Session({self.id!r}, agent={self._agent.name!r})"
+
+
+def _message(given: Message | str) -> Message:
+    return Message.from_dict({"role": "user", "content": given}) if isinstance(given, str) else given

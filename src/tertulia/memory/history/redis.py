@@ -1,0 +1,198 @@
+"""History in Redis or Valkey: a list of messages for each session, which may be bounded and may expire."""
+
+import asyncio
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from typing import Any, Final, TypeAlias
+from urllib.parse import quote
+
+from typing_extensions import override
+
+from tertulia.errors import InvalidInput, MissingExtra, ProviderError
+from tertulia.llms.per_loop import PerLoop
+from tertulia.memory.history.base import HistoryProvider
+from tertulia.memory.history.encoding import decode, encode
+from tertulia.memory.history.trimming import beginning_of, has_open_calls
+from tertulia.memory.sessions import ProviderSession
+from tertulia.messages import Message, check_text
+from tertulia.registry import load
+
+_Client: TypeAlias = Any
+"""An asyncio client; its library need not be there, and so has no types here."""
+
+LIBRARY: Final = "valkey"
+_FAMILIES: Final = {"valkey": "ValkeyError", "redis": "RedisError"}
+"""Libraries whose clients can be lent, and what all their errors are."""
+_SECONDS: Final = 5.0
+"""How long to wait for a connection, or for an answer."""
+_REMEMBERED: Final = 1000
+"""How many ids of messages that were trimmed are still known, so that they are not kept again."""
+
+_APPEND: Final = """
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('DEL', KEYS[2])
+elseif redis.call('EXISTS', KEYS[2]) == 0 then
+  for place, kept in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
+    redis.call('ZADD', KEYS[2], place, cjson.decode(kept).id)
+  end
+end
+local newest = redis.call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')
+local place = newest[2] and tonumber(newest[2]) or 0
+for i = 2, #ARGV, 2 do
+  if redis.call('ZADD', KEYS[2], 'NX', place + 1, ARGV[i]) == 1 then
+    redis.call('RPUSH', KEYS[1], ARGV[i + 1])
+    place = place + 1
+  end
+end
+if tonumber(ARGV[1]) > 0 then
+  redis.call('EXPIRE', KEYS[1], ARGV[1])
+  redis.call('EXPIRE', KEYS[2], ARGV[1])
+end
+return redis.call('LLEN', KEYS[1])
+"""
+# Nothing is trimmed if somebody else was quicker: then the list begins with another message.
+_TRIM: Final = """
+if redis.call('LINDEX', KEYS[1], 0) ~= ARGV[1] then return 0 end
+redis.call('LTRIM', KEYS[1], ARGV[2], -1)
+local over = redis.call('ZCARD', KEYS[2]) - redis.call('LLEN', KEYS[1]) - tonumber(ARGV[3])
+if over > 0 then redis.call('ZREMRANGEBYRANK', KEYS[2], 0, over - 1) end
+return 1
+"""
+
+
+class RedisHistoryProvider(HistoryProvider):
+    """Keeps each session as a list of JSON texts under ``prefix:v1:{tenant:agent:session}``.
+
+    The parts of the key are percent-encoded, so that no two sessions share one; what stands in braces
+    keeps a session in one slot of a cluster. Give it the URL of a server, or lend it an asyncio client
+    of the packages ``valkey`` or ``redis``, which it does not close.
+
+    ``ttl_seconds`` is how long a session lives after the last append; reading does not prolong it.
+
+    ``max_messages`` bounds what is kept: after an append, the oldest messages go as long as that many
+    stay, and what stays begins with a user's message and has every call of a tool whose result it has.
+    So it keeps more where that many would begin in the middle of a turn, and everything if no place to
+    begin is found; that a reader sees more for a moment is possible as well. 0 keeps nothing at all.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        client: _Client = None,
+        prefix: str = "tertulia",
+        ttl_seconds: int | None = None,
+        max_messages: int | None = None,
+    ) -> None:
+        if (url is None) == (client is None):
+            raise InvalidInput("a history in Redis needs either a URL or a client")
+        if ttl_seconds is not None and ttl_seconds < 1:
+            raise InvalidInput("ttl_seconds is 1 or more")
+        if max_messages is not None and max_messages < 0:
+            raise InvalidInput("max_messages is 0 or more")
+        self._prefix, self._ttl, self._most = prefix, ttl_seconds or 0, max_messages
+        self._lent = client
+        self._errors = _errors_of(_family_of(client) if url is None else _library())
+        self._clients: PerLoop[_Client] = PerLoop(lambda: _client_of(url or ""))
+        if url is not None:
+            _client_of(url)  # so that a URL that cannot be right is known at once
+
+    @override
+    async def load(self, session: ProviderSession) -> list[Message]:
+        return await self._range(session, 0)
+
+    async def recent(self, session: ProviderSession, *, limit: int) -> list[Message]:
+        """Return the newest ``limit`` messages of a session, oldest of them first."""
+        return await self._range(session, -limit) if limit > 0 else []
+
+    @override
+    async def append(self, session: ProviderSession, messages: Sequence[Message]) -> None:
+        if self._most == 0 or not messages:
+            return
+        said = [text for message in messages for text in (_id_of(message), encode(message))]
+        keys = self._keys(session)
+        with self._told():
+            length = int(await self._client().eval(_APPEND, len(keys), *keys, self._ttl, *said))
+        if self._most is not None and length > self._most:
+            await self._trim(session, excess=length - self._most)
+
+    @override
+    async def close(self) -> None:
+        here = asyncio.get_running_loop()
+        for loop, client in self._clients.take_all():
+            if loop is here:
+                await client.aclose()
+            elif not loop.is_closed():
+                # What belongs to another loop is closed there; if that is just ending, with it.
+                with suppress(RuntimeError):
+                    asyncio.run_coroutine_threadsafe(client.aclose(), loop)
+
+    async def _trim(self, session: ProviderSession, *, excess: int) -> None:
+        """Take away what is too much, as far as that parts nothing."""
+        keys = self._keys(session)
+        with self._told():
+            front = await self._client().lrange(keys[0], 0, excess)
+        messages = [decode(kept) for kept in front]
+        if has_open_calls(messages):
+            messages = await self._range(session, 0)
+        place = beginning_of(messages, upto=excess)
+        if place:
+            with self._told():
+                await self._client().eval(_TRIM, len(keys), *keys, front[0], place, _REMEMBERED)
+
+    async def _range(self, session: ProviderSession, first: int) -> list[Message]:
+        with self._told():
+            found: Awaitable[list[bytes | str]] = self._client().lrange(self._keys(session)[0], first, -1)
+            texts = await found
+        return [decode(text) for text in texts]
+
+    def _keys(self, session: ProviderSession) -> tuple[str, str]:
+        """Return the keys of a session: its messages, and their ids."""
+        parts = (str(session.tenant), session.agent, session.id)
+        encoded = ":".join(quote(check_text(part, what="the name of a session"), safe="") for part in parts)
+        key = f"{self._prefix}:v1:{{{encoded}}}"
+        return key, f"{key}:ids"
+
+    def _client(self) -> _Client:
+        return self._lent if self._lent is not None else self._clients.get()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Raise what the library raises as our own; its text may hold what was said, so it is left out."""
+        try:
+            yield
+        except self._errors as error:
+            raise ProviderError(f"the history in Redis failed: {type(error).__name__}") from error
+
+
+def _id_of(message: Message) -> str:
+    return check_text(message.id, what="the id of a message")
+
+
+def _library() -> str:
+    if find_spec(LIBRARY) is None:
+        raise MissingExtra("a history in Redis needs a library: pip install tertulia[redis]")
+    return LIBRARY
+
+
+def _family_of(client: _Client) -> str:
+    """Return the library that a client comes from."""
+    for kind in type(client).__mro__:
+        library, _, rest = kind.__module__.partition(".")
+        if library in _FAMILIES and rest.startswith("asyncio"):
+            return library
+    raise InvalidInput("the client must be one of valkey.asyncio or redis.asyncio")
+
+
+def _errors_of(library: str) -> tuple[type[Exception], ...]:
+    return load(f"{library}.exceptions:{_FAMILIES[library]}"), OSError
+
+
+def _client_of(url: str) -> _Client:
+    try:
+        return load(f"{LIBRARY}.asyncio:Valkey").from_url(
+            url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS
+        )
+    except ValueError as error:
+        raise InvalidInput("the URL of Redis names none: redis://user:password@host:6379/0") from error

@@ -1,0 +1,1 @@
+"""Knowledge: documents read, cut into passages, and found again by their words."""

@@ -1,0 +1,57 @@
+"""What reducers of ours have in common: their rules, looked at after every message."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+
+from typing_extensions import override
+
+from tertulia.errors import InvalidInput
+from tertulia.memory.reducers.base import Reducer
+from tertulia.memory.reducers.fold import Fold, Rule
+from tertulia.memory.reducers.identity import SupportsDescribing
+from tertulia.messages import Message
+
+
+class FoldingReducer(Reducer, SupportsDescribing):
+    """A reducer that is nothing but its rules."""
+
+    @abstractmethod
+    def rules(self) -> list[Rule]:
+        """Return the rules, made anew: they remember what they have seen."""
+
+    @abstractmethod
+    @override
+    def describe(self) -> Mapping[str, object]: ...
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a fold by its rules can be kept and gone on with, because nobody has to be asked."""
+        return not any(rule.asks for rule in self.rules())
+
+    def is_due(self, messages: list[Message]) -> bool:
+        """Whether :meth:`reduce` would ask a model for these messages."""
+        return any(rule.is_due for rule in Fold(self.rules(), messages).rules)
+
+    @override
+    async def reduce(self, messages: list[Message]) -> list[Message]:
+        fold = Fold(self.rules(), messages)
+        due = [rule for rule in fold.rules if rule.is_due]
+        if not due:
+            return fold.messages()
+        silent = [rule for rule in self.rules() if not rule.asks]
+        for rule in due:
+            if not await rule.settle(fold):
+                return _by(silent, messages)
+        # How long a text is that a model has made is only known now.
+        return _by(silent, fold.messages())
+
+
+def _by(rules: Sequence[Rule], messages: list[Message]) -> list[Message]:
+    return Fold(rules, messages).messages() if rules else list(messages)
+
+
+def check_at_least(least: int, **given: int) -> None:
+    """Raise :class:`~tertulia.errors.InvalidInput` for a number that is too small, or none at all."""
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise InvalidInput(f"{name} is a whole number, {least} or more")

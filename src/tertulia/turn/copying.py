@@ -1,0 +1,101 @@
+"""Telling history providers what was said, so that what they keep is what our log says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from tertulia import ids
+from tertulia.conversations import Conversation
+from tertulia.errors import TertuliaError
+from tertulia.events import ProviderFailed
+from tertulia.llms.base import Shown
+from tertulia.memory.context.apart import apart, told_of
+from tertulia.memory.history.base import HistoryProvider
+from tertulia.memory.history.recording import flags_of
+from tertulia.memory.sessions import ProviderSession
+from tertulia.memory.states import States
+from tertulia.memory.views.log import Log
+from tertulia.messages import Flag, Message, now_us
+from tertulia.parts import text_content
+
+SOURCE: Final = "copied:"
+"""What the source begins with under which it is kept how far a history provider was told."""
+SECONDS: Final = 10.0
+_PAGE: Final = 200
+_HIDDEN: Final = Flag.WITHDRAWN | Flag.DELETED
+
+
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """The history providers beside an agent's log."""
+
+    providers: Sequence[HistoryProvider]
+    states: States
+    log: Log
+
+    async def bring_up(self, conversation: Conversation, *, agent: str) -> list[ProviderFailed]:
+        """Tell all providers what they lack of a conversation, up to its head; return who has failed.
+
+        Who has failed is told the same once more the next time, so that nothing is missing in the end.
+        """
+        outcomes = [await self._told(provider, conversation, agent=agent) for provider in self.providers]
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    async def add_recalled(
+        self, conversation: Conversation, recalled: Sequence[Shown], *, agent: str, run_id: str
+    ) -> list[ProviderFailed]:
+        """Tell those who want it what context providers had the model told; return who has failed."""
+        wanting = [each for each in self.providers if flags_of(each).store_context_messages]
+        messages = [_recalled(shown, run_id, place) for place, shown in enumerate(recalled)]
+        failures = []
+        for provider in wanting if messages else ():
+            try:
+                call = provider.append(session_of(conversation, agent=agent), messages)
+                await apart(call, within_seconds=SECONDS)
+            except TertuliaError as error:
+                told = told_of(error, of=f"{provider.name}.append")
+                failures.append(ProviderFailed(provider=provider.name, stage="append", message=told))
+        return failures
+
+    async def _told(
+        self, provider: HistoryProvider, conversation: Conversation, *, agent: str
+    ) -> ProviderFailed | None:
+        state = await self.states.open(conversation.tenant, conversation.id, f"{SOURCE}{provider.name}")
+        upto = int(state.value.get("upto", 0))
+        try:
+            while upto < conversation.head:
+                upto = state.value["upto"] = await self._copied(provider, conversation, upto, agent=agent)
+        except TertuliaError as error:
+            told = told_of(error, of=f"{provider.name}.append")
+            return ProviderFailed(provider=provider.name, stage="append", message=told)
+        finally:
+            await self.states.keep(state)
+        return None
+
+    async def _copied(
+        self, provider: HistoryProvider, conversation: Conversation, after: int, *, agent: str
+    ) -> int:
+        """Tell a provider some messages; return the number of the last one."""
+        limit = min(_PAGE, conversation.head - after)
+        page = await self.log.messages(conversation.tenant, conversation.id, after=after, limit=limit)
+        chosen = flags_of(provider).chosen(message for message in page if not message.flags & _HIDDEN)
+        if chosen:
+            call = provider.append(session_of(conversation, agent=agent), chosen)
+            await apart(call, within_seconds=SECONDS)
+        return page[-1].number if page else conversation.head
+
+
+def session_of(conversation: Conversation, *, agent: str) -> ProviderSession:
+    """Return a conversation as a history provider sees it."""
+    return ProviderSession(
+        id=conversation.shown_id, agent=agent, user=conversation.user_id, tenant=conversation.tenant
+    )
+
+
+def _recalled(shown: Shown, run_id: str, place: int) -> Message:
+    """Return a message of a context provider, with the same id however often its run is begun."""
+    ident = f"{ids.MESSAGE}_{sha256(f'{run_id} {place}'.encode()).hexdigest()[:32]}"
+    return Message(
+        id=ident, role=shown.role, content=shown.parts or text_content(shown.text), created_at=now_us()
+    )

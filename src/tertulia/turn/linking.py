@@ -1,0 +1,171 @@
+"""Who has the history of a conversation, and how a model's service has it if it does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final, Self
+
+import orjson
+
+from tertulia.conversations import Conversation
+from tertulia.engine.active import ActiveRun
+from tertulia.errors import SessionMismatch
+from tertulia.llms.base import LLM, Shown
+from tertulia.memory.history.service import SERVICE, ServiceHistory
+from tertulia.memory.pairing import Pairing
+from tertulia.memory.views.base import LOG
+from tertulia.messages import Flag
+from tertulia.turn.speaker import Speaker
+
+_OWNER: Final = "history"
+_MOST_NEW: Final = 200
+"""Messages that are told beside the newest; a service that lacks more is told everything again."""
+_HIDDEN: Final = Flag.WITHDRAWN | Flag.DELETED
+
+
+def check_owner(run: ActiveRun, speaker: Speaker, owner: str) -> None:
+    """Raise :class:`~tertulia.errors.SessionMismatch` if somebody else keeps the history.
+
+    Who keeps it is decided by the first run of a conversation, and changed only by one that was told to
+    move it.
+    """
+    owner = owner if speaker.service is None else SERVICE
+    conversation = run.conversation
+    is_first = run.input.number <= 1
+    kept = known(conversation.state).get(_OWNER, LOG)
+    if kept == owner or is_first or run.run.options.get("moves_history"):
+        return
+    raise SessionMismatch(
+        f"the history of this conversation is kept by {_named(kept)}, and this agent looks for it in "
+        f"{_named(owner)}; give it the history it had, or move the history for good (move_history=True)"
+    )
+
+
+def owned(state: str | None, conversation: Conversation, owner: str) -> str | None:
+    """Return the state that is to be kept, with who keeps the history if that is not said yet."""
+    before = conversation.state if state is None else state
+    if known(before).get(_OWNER, LOG) == owner:
+        return state
+    return orjson.dumps(known(before) | {_OWNER: owner}).decode()
+
+
+def known(state: str | None) -> dict[str, Any]:
+    """Return the state of a conversation; an empty one if there is none."""
+    found = orjson.loads(state) if state else {}
+    return found if isinstance(found, dict) else {}
+
+
+def service_id(state: str | None) -> str | None:
+    """Return the id under which a model's service has a conversation, if it does."""
+    kept = known(state).get(SERVICE) or {}
+    found = kept.get("within") or kept.get("follows")
+    return found if isinstance(found, str) else None
+
+
+@dataclass(slots=True)
+class Link:
+    """How a model's service has a conversation, while a turn goes on."""
+
+    service: ServiceHistory
+    follows: str | None = None
+    within: str | None = None
+    upto: int = 0
+    """Number of the last message that it has."""
+    opening: str = ""
+    """Digest of the agent's own texts as it was told them."""
+    told: int = 0
+    """How much of what the turn has added it has."""
+    is_told: bool = False
+    """Whether it has the log up to its head."""
+
+    @classmethod
+    def of(cls, conversation: Conversation, service: ServiceHistory, llm: LLM) -> Self:
+        """Return how the service has a conversation; not at all if the model or the past has changed."""
+        kept = known(conversation.state).get(SERVICE) or {}
+        is_same = kept.get("version") == conversation.version and kept.get("model") == llm.name
+        if not is_same or kept.get("keeps") != service.keeps:
+            return cls(service)
+        return cls(service, kept.get("follows"), kept.get("within"), kept["upto"], kept["opening"])
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the service has what was said before."""
+        return self.follows is not None or (self.within is not None and (self.upto > 0 or self.is_told))
+
+    async def begin(self, llm: LLM) -> None:
+        """Have the service begin a conversation, if it keeps one and there is none."""
+        if self.service.keeps == "conversation" and self.within is None:
+            self.within = await llm.begin_conversation()
+
+    async def new(self, conversation: Conversation, opening: Sequence[Shown]) -> list[Shown] | None:
+        """Return what the service has not been told of the conversation; ``None`` if that is too much."""
+        if self.is_told:
+            return []
+        missing = conversation.head - self.upto
+        if missing > _MOST_NEW:
+            self.lose()
+            return None
+        said = await self.service.log.messages(
+            conversation.tenant, conversation.id, after=self.upto, limit=missing
+        )
+        is_known = _digest(opening) == self.opening
+        new = [] if is_known else [each for each in opening if each.role == "system"]
+        pairing = Pairing()
+        for message in (each for each in said if not each.flags & _HIDDEN):
+            new += pairing.due(message)
+            shown = pairing.shown(message)
+            new += () if shown is None else (shown,)
+        return [*new, *pairing.lacking()]
+
+    def follow(self, external_id: str | None, *, told: int) -> None:
+        """Note an answer: the service has everything up to it, if it keeps that."""
+        if external_id is None:
+            self.lose()
+            return
+        self.follows = None if self.service.keeps == "conversation" else external_id
+        self.told, self.is_told = told, True
+
+    def lose(self) -> None:
+        """Note that the service has lost it: it is told everything again."""
+        self.follows = self.within = None
+        self.upto = self.told = 0
+        self.is_told = False
+
+    def kept(
+        self,
+        state: str | None,
+        conversation: Conversation,
+        *,
+        further: int,
+        model: str,
+        opening: Sequence[Shown],
+    ) -> str:
+        """Return the conversation's state with this in it, once so many further messages are kept."""
+        before = known(conversation.state if state is None else state)
+        link = {
+            "keeps": self.service.keeps,
+            "follows": self.follows,
+            "within": self.within,
+            "upto": conversation.head + further,
+            "version": conversation.version,
+            "opening": _digest(opening),
+            "model": model,
+        }
+        return orjson.dumps(before | {_OWNER: SERVICE, SERVICE: link}).decode()
+
+    def broken(self, state: str | None) -> str | None:
+        """Return the state after a turn that was broken off: what stands in a conversation there is open."""
+        if self.service.keeps == "answers":
+            return None
+        return orjson.dumps({name: value for name, value in known(state).items() if name != SERVICE}).decode()
+
+
+def _digest(opening: Sequence[Shown]) -> str:
+    texts = [each.text for each in opening if each.role == "system"]
+    return sha256("\n".join(texts).encode()).hexdigest()[:16]
+
+
+def _named(owner: str) -> str:
+    if owner == LOG:
+        return "our own log"
+    return "the model's service" if owner == SERVICE else f"the provider {owner!r}"

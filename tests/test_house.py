@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "tertulia"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FORBIDDEN_WORDS = frozenset({"Manager", "Service", "Helper", "Util", "Handler", "Data", "Info", "Process"})
+KNOWN_NAMES = frozenset({"ServiceHistoryProvider"})
+"""What others have called so, and people look for."""
 FORBIDDEN_NAMES = frozenset({"data", "info", "process", "handle", "manage"})
 HEAVY = frozenset({"aiohttp", "alembic", "asyncpg", "fastapi", "pydantic", "sqlalchemy", "typer", "uvicorn"})
 NAMED_OTHERWISE = {"dotenv": "python_dotenv", "pydantic_ai": "pydantic_ai_slim"}
@@ -75,7 +77,7 @@ def test_names_say_that_somebody_decided(path: Path) -> None:
     classes = {n.name for n in nodes if isinstance(n, ast.ClassDef)}
     functions = {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
 
-    vague = {name for name in classes if FORBIDDEN_WORDS & set(re.findall("[A-Z][a-z]+", name))}
+    vague = {name for name in classes - KNOWN_NAMES if FORBIDDEN_WORDS & set(re.findall("[A-Z][a-z]+", name))}
     assert not vague
     assert not functions & FORBIDDEN_NAMES
     assert not {name for name in classes | functions | {path.stem} if re.search(r"_v\d+$|V\d+$", name)}

@@ -8,7 +8,7 @@ from tertulia.agent.picking import picked
 from tertulia.definitions import StoredAgent
 from tertulia.engine import ActiveRun, Performer, Turn
 from tertulia.llms.base import LLM
-from tertulia.memory.history.service import ServiceHistory
+from tertulia.memory.history.service import LinkedHistory
 from tertulia.memory.states import States
 from tertulia.memory.views.base import View
 from tertulia.memory.views.log import LogView
@@ -31,7 +31,7 @@ class ProgramPerformer(Performer):
         self._service = (
             None
             if histories.service is None
-            else ServiceHistory(keeps=histories.service.keeps, log=store.conversations)
+            else LinkedHistory(keeps=histories.service.keeps, log=store.conversations)
         )
 
     @override

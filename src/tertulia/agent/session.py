@@ -11,7 +11,7 @@ from tertulia.agent import saving
 from tertulia.agent.following import events_of
 from tertulia.agent.hosting import Host
 from tertulia.agent.options import RunKeywords, Said, options_of, said_of
-from tertulia.agent.replies import Reply
+from tertulia.agent.replies import AgentRunFinished, Reply
 from tertulia.agent.typed_shapes import TypedShape
 from tertulia.conversations import DEFAULT_TENANT, Conversation, NewConversation
 from tertulia.engine import Ticket
@@ -186,10 +186,10 @@ class Session:
         seconds = options.get("timeout")
         async with aclosing(events_of(runtime, ticket, shape, within_seconds=seconds)) as events:
             async for event in events:
+                if isinstance(event, AgentRunFinished) and self._agent.is_linked:
+                    row = await runtime.store.conversations.get(DEFAULT_TENANT, ticket.conversation.id)
+                    self._state = row.state
                 yield event
-        if self._agent.is_linked:
-            row = await runtime.store.conversations.get(DEFAULT_TENANT, ticket.conversation.id)
-            self._state = row.state
 
     async def _submit(self, runtime: Runtime, said: Said, options: RunOptions, *, user: str | None) -> Ticket:
         agent = await self._host.agent()

@@ -7,6 +7,7 @@ from tertulia.registry import lazily
 if TYPE_CHECKING:
     from tertulia.engine.probe import POINTS
     from tertulia.llms.scripted import ScriptedLLM
+    from tertulia.testing.calls import ToolCall
     from tertulia.testing.crashing import crash_at
     from tertulia.testing.fake_openai import FakeOpenAI
     from tertulia.testing.hints_contract import HintsContract
@@ -23,6 +24,7 @@ __all__ = [
     "LLMContract",
     "ScriptedLLM",
     "StoreContract",
+    "ToolCall",
     "ToolContract",
     "ToolSourceContract",
     "check",
@@ -39,6 +41,7 @@ __getattr__ = lazily(
         "LLMContract": "tertulia.testing.llm_contract:LLMContract",
         "ScriptedLLM": "tertulia.llms.scripted:ScriptedLLM",
         "StoreContract": "tertulia.testing.store_contract:StoreContract",
+        "ToolCall": "tertulia.testing.calls:ToolCall",
         "ToolContract": "tertulia.testing.tool_contract:ToolContract",
         "ToolSourceContract": "tertulia.testing.tool_contract:ToolSourceContract",
         "check": "tertulia.testing.history:check",

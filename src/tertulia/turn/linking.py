@@ -11,7 +11,7 @@ from tertulia.conversations import Conversation
 from tertulia.engine.active import ActiveRun
 from tertulia.errors import SessionMismatch
 from tertulia.llms.base import LLM, Shown
-from tertulia.memory.history.service import SERVICE, ServiceHistory
+from tertulia.memory.history.service import SERVICE, LinkedHistory
 from tertulia.memory.pairing import Pairing
 from tertulia.memory.views.base import LOG
 from tertulia.messages import Flag
@@ -66,7 +66,7 @@ def service_id(state: str | None) -> str | None:
 class Link:
     """How a model's service has a conversation, while a turn goes on."""
 
-    service: ServiceHistory
+    service: LinkedHistory
     follows: str | None = None
     within: str | None = None
     upto: int = 0
@@ -79,7 +79,7 @@ class Link:
     """Whether it has the log up to its head."""
 
     @classmethod
-    def of(cls, conversation: Conversation, service: ServiceHistory, llm: LLM) -> Self:
+    def of(cls, conversation: Conversation, service: LinkedHistory, llm: LLM) -> Self:
         """Return how the service has a conversation; not at all if the model or the past has changed."""
         kept = known(conversation.state).get(SERVICE) or {}
         is_same = kept.get("version") == conversation.version and kept.get("model") == llm.name

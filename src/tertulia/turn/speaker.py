@@ -13,7 +13,7 @@ from tertulia.definitions import StoredAgent, ToolSpec
 from tertulia.llms.base import LLM, Shown
 from tertulia.memory.context.base import ContextProvider
 from tertulia.memory.history.base import HistoryProvider
-from tertulia.memory.history.service import ServiceHistory
+from tertulia.memory.history.service import LinkedHistory
 from tertulia.memory.states import States
 from tertulia.memory.tokens import MESSAGE_TOKENS, estimate
 from tertulia.memory.views.log import Log
@@ -77,7 +77,7 @@ class Speaker:
     """What it can use, by the name that the model knows."""
     limits: RunLimits = field(default_factory=RunLimits)
     wants_deltas: bool = True
-    service: ServiceHistory | None = None
+    service: LinkedHistory | None = None
     """How the model's service keeps the history itself, if it does."""
     beside: Beside | None = None
     """What else is asked and told in a run, if there is anything."""

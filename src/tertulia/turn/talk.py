@@ -301,6 +301,9 @@ class Talk:
             if self.link is not None:
                 self.link.lose()  # All of it is told once more: we have it.
             return is_linked
+        if self.link is not None and self.link.goes_on:
+            self.link.lose()  # What its service keeps cannot be made shorter; what we show can.
+            return True
         self.cuts += 1
         return self.cuts <= CUTS
 

@@ -28,7 +28,7 @@ class ServiceHistoryProvider:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceHistory:
+class LinkedHistory:
     """How a model's service keeps the history of an agent's conversations."""
 
     keeps: Kept

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from tertulia.agent import PERFORMER, AgentPerformer
+from tertulia.agent.stored import PERFORMER, AgentPerformer
 from tertulia.agent_settings import RunLimits
 from tertulia.conversations import DEFAULT_TENANT
 from tertulia.definitions import ToolChoice

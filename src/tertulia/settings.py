@@ -77,6 +77,8 @@ class Settings(BaseModel):
     """A JSON file that names servers of tools: ``{"mcpServers": {…}}``, as it is widely used."""
     max_body_bytes: int = Field(default=1_000_000, ge=1024)
     """Size of a request body at most."""
+    max_document_bytes: int = Field(default=10_000_000, ge=1024)
+    """Size at most of a document that is sent to be searched."""
     shutdown_seconds: int = Field(default=10, ge=0, le=600)
     """Time that answers under way are given to be finished when the server is asked to stop."""
     sqlite_synchronous: Annotated[Literal["FULL", "NORMAL"], BeforeValidator(_uppered)] = "FULL"

@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from rich.console import Console
 from typing_extensions import override
 
-from tertulia.agent import PERFORMER
+from tertulia.agent.stored import PERFORMER
 from tertulia.agent_settings import ModelSettings
 from tertulia.app import App
 from tertulia.cli.chat import pipe

@@ -7,20 +7,24 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from tertulia.errors import ModelUnreachable
+from tertulia.errors import ModelRefused, ModelUnreachable
 from tertulia.llms.around import Around
 from tertulia.llms.base import LLM, Finished, LLMEvent, Prompt
 from tertulia.llms.by_pydantic_ai.plug import PydanticAILLM
+from tertulia.llms.lent import Lent
 from tertulia.llms.limited import Limited
 from tertulia.llms.local import LocalLLM
+from tertulia.llms.naming import open_chain
 from tertulia.llms.openai_chat import OpenAIChat
 from tertulia.llms.openai_completions import OpenAICompletions
 from tertulia.llms.openai_responses import OpenAIResponses
 from tertulia.llms.options import LLMOptions, ModelName
+from tertulia.llms.owned import OwnedTasks
 from tertulia.llms.retrying import Retrying
 from tertulia.llms.scripted import ScriptedLLM
 from tertulia.parts import Reasoning, ToolCall
 from tertulia.testing.fake_openai import FakeOpenAI
+from tertulia.testing.keeping_contract import KeepingContract, KeptCallsContract
 from tertulia.testing.llm_contract import (
     CallingContract,
     Listing,
@@ -72,6 +76,22 @@ class TestScripted(LLMContract, CallingContract, ThinkingContract, ListingContra
     @pytest.fixture
     def failing(self) -> LLM:
         return ScriptedLLM([ModelUnreachable()])
+
+
+class TestScriptedThatKeeps(TestScripted, KeepingContract, KeptCallsContract):
+    @pytest.fixture
+    @override
+    def llm(self) -> LLM:
+        return ScriptedLLM(["Hello, how are you?"] * 10, chunk=4, keeps_answers=True)
+
+    @pytest.fixture
+    def keeping(self, llm: LLM) -> LLM:
+        return llm
+
+    @pytest.fixture
+    @override
+    def calling(self) -> LLM:
+        return ScriptedLLM([CALLS, "It rains."], keeps_answers=True)
 
 
 class TestOpenAIChat(LLMContract, CallingContract, ThinkingContract, ListingContract):
@@ -139,6 +159,31 @@ class TestWrapped(LLMContract):
         await chat.close()
 
 
+class TestWrappedThatKeeps(LLMContract, KeepingContract, KeptCallsContract):
+    @pytest.fixture
+    async def llm(self, fake: FakeOpenAI) -> AsyncIterator[LLM]:
+        owner = OwnedTasks()
+        plug = Lent(OpenAIResponses("fake-1", base_url=fake.base_url, pause=no_pause), owner=owner)
+        yield open_chain(
+            [plug, ScriptedLLM([ModelRefused()] * 10)], options=LLMOptions(first_token_seconds=30)
+        )
+        await plug.close()
+
+    @pytest.fixture
+    def keeping(self, llm: LLM) -> LLM:
+        return llm
+
+    @pytest.fixture
+    def calling(self, fake: FakeOpenAI, llm: LLM) -> LLM:
+        fake.script([CALLS, "It rains."])
+        return llm
+
+    @pytest.fixture
+    async def failing(self, fake: FakeOpenAI, llm: LLM) -> LLM:
+        fake.fault("400", times=None)
+        return llm
+
+
 class TestLocal(LLMContract, ListingContract):
     @pytest.fixture
     def listing(self, directory: Path) -> Listing:
@@ -157,12 +202,18 @@ class TestLocal(LLMContract, ListingContract):
         return LocalLLM(directory=directory, model_file=no_model, grace_seconds=0)
 
 
-class TestOpenAIResponses(LLMContract, CallingContract, ThinkingContract, ListingContract):
+class TestOpenAIResponses(
+    LLMContract, CallingContract, ThinkingContract, ListingContract, KeepingContract, KeptCallsContract
+):
     @pytest.fixture
     async def llm(self, fake: FakeOpenAI) -> AsyncIterator[LLM]:
         model = OpenAIResponses("fake-1", base_url=fake.base_url, pause=no_pause)
         yield model
         await model.close()
+
+    @pytest.fixture
+    def keeping(self, llm: LLM) -> LLM:
+        return llm
 
     @pytest.fixture
     def calling(self, fake: FakeOpenAI, llm: LLM) -> LLM:

@@ -9,7 +9,7 @@ import pytest
 from typing_extensions import override
 
 from tertulia import ids
-from tertulia.agent import PERFORMER, AgentPerformer
+from tertulia.agent.stored import PERFORMER, AgentPerformer
 from tertulia.conversations import Conversation, RunStatus
 from tertulia.definitions import AgentDefinition
 from tertulia.engine import Ticket

@@ -14,6 +14,7 @@ from tertulia.engine.telling import Recall, decode, encode
 from tertulia.events import (
     Event,
     Numbered,
+    ProviderFailed,
     ReasoningDelta,
     RunFinished,
     RunStarted,
@@ -61,7 +62,13 @@ events = st.one_of(
     ),
     st.builds(RunWaiting, run_id=st.just("run"), conversation_id=st.just("conv"), wait=waits),
     st.just(TurnFinished(turn=1, message=ANSWER)),
-    st.sampled_from([END, replace(END, closed="The goal is reached.")]),
+    st.builds(ProviderFailed, provider=texts, stage=st.sampled_from(["append", "after_run"]), message=texts),
+    st.builds(
+        replace,
+        st.just(END),
+        closed=st.sampled_from([None, "The goal is reached."]),
+        finish_reason=st.sampled_from(["", "stop", "length"]),
+    ),
 )
 
 
@@ -114,6 +121,7 @@ def test_text_of_a_message_that_is_kept_is_not_kept_twice() -> None:
     ("short", "event"),
     [
         (["run.finished", "completed"], END),
+        (["run.finished", "completed", "The goal."], replace(END, closed="The goal.")),
         (
             ["run.waiting", "turn", "turn/1", "Your turn.", 9],
             RunWaiting(

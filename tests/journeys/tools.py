@@ -14,7 +14,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from tertulia.agent import PERFORMER, AgentPerformer
+from tertulia.agent.stored import PERFORMER, AgentPerformer
 from tertulia.conversations import DEFAULT_TENANT, Run
 from tertulia.engine import Decision, Engine, Probe
 from tertulia.llms.base import LLM, Prompt

@@ -267,6 +267,54 @@ async def test_what_only_a_failing_model_knows_is_gone() -> None:
     assert second.asked == []
 
 
+async def test_a_conversation_is_gone_on_with_by_the_model_that_keeps_it() -> None:
+    first, second = answering("a:1"), answering("b:2", external_id="r8")
+
+    events = await heard(Fallback([first, second]), replace(a_prompt(), within="b:2 c7", follows="a:1 r7"))
+
+    assert answered(events).external_id == "b:2 r8"
+    assert (second.asked[0].within, second.asked[0].follows) == ("c7", None)
+    assert first.asked == []
+
+
+async def test_a_conversation_that_only_a_failing_model_keeps_is_gone() -> None:
+    second = answering("b:2")
+    chain = Fallback([Told("a:1", ModelBusy()), second])
+
+    for within in ("a:1 c7", "gone:4 c7", "c7"):
+        with pytest.raises(AnswerGone):
+            await heard(chain, replace(a_prompt(), within=within))
+
+    assert second.asked == []
+
+
+async def test_conversations_are_the_first_models() -> None:
+    first, second = (ScriptedLLM(["Hello"], name=name, keeps_answers=True) for name in ("a:1", "b:2"))
+    forgetful = ScriptedLLM([])
+
+    conversation = await Fallback([first, second]).begin_conversation()
+
+    assert conversation == "a:1 conversation_1"
+    assert list(first.kept) == ["conversation_1"]
+    assert second.kept == {}
+    assert Fallback([first, forgetful]).keeps_answers
+    assert not Fallback([forgetful, first]).keeps_answers
+
+
+async def test_a_conversation_is_forgotten_by_the_model_that_keeps_it() -> None:
+    first, second = (ScriptedLLM([], name=name, keeps_answers=True) for name in ("a:1", "b:2"))
+    for llm in (first, second):
+        await llm.begin_conversation()
+    chain = Fallback([first, second])
+
+    await chain.forget_conversation("b:2 conversation_1")
+    with pytest.raises(ModelRefused):
+        await chain.forget_conversation("gone:3 conversation_1")
+
+    assert list(first.kept) == ["conversation_1"]
+    assert second.kept == {}
+
+
 async def test_abandoning_goes_to_the_model_that_began() -> None:
     first, second = Told("a:1"), Told("b:2")
     chain = Fallback([first, second])

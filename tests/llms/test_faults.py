@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 from typing_extensions import override
 
-from tertulia.agent import PERFORMER, AgentPerformer
+from tertulia.agent.stored import PERFORMER, AgentPerformer
 from tertulia.agent_settings import ModelSettings
 from tertulia.conversations import DEFAULT_TENANT, Conversation, Run, RunStatus
 from tertulia.errors import (
@@ -177,7 +177,12 @@ ENDLESS: Final = frozenset({"drip", "hang", "stall"})
 """Faults that nothing but a limit puts an end to."""
 FINAL: Final = frozenset({"400", "401", "404", "quota", "refusal"})
 """Faults that asking again is of no use for."""
-HARMLESS: Final = frozenset({"bad-utf8", "gone", "huge", "no-stream-options", "nul", "plain", "slow"})
+HARMLESS: Final = frozenset(
+    {
+        *("bad-utf8", "gone", "huge", "no-background", "no-store", "no-stream-options"),
+        *("nul", "plain", "slow"),
+    }
+)
 """Faults that an answer comes through."""
 CUT: Final = frozenset({"cut"})
 """What depends on how much was said before it."""

@@ -7,6 +7,7 @@ from contextlib import aclosing
 import pytest
 from typing_extensions import override
 
+from tertulia.errors import ModelRefused
 from tertulia.llms import models
 from tertulia.llms.base import LLM, LLMEvent, Prompt
 from tertulia.llms.lent import Lent
@@ -71,6 +72,21 @@ async def test_a_retired_model_that_is_asked_is_closed_again() -> None:
 
     await heard(llm, a_prompt())
     await llm.abandon("r1")
+    await tasks.finish(within_seconds=5)
+
+    assert inner.closed == 3
+
+
+async def test_a_retired_model_that_is_asked_for_a_conversation_is_closed_again() -> None:
+    inner, tasks = Counted(), OwnedTasks()
+    llm = Lent(inner, owner=tasks)
+    llm.retire()
+    await tasks.finish(within_seconds=5)
+
+    with pytest.raises(ModelRefused):
+        await llm.begin_conversation()
+    await tasks.finish(within_seconds=5)
+    await llm.forget_conversation("c1")
     await tasks.finish(within_seconds=5)
 
     assert inner.closed == 3

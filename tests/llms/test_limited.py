@@ -134,3 +134,28 @@ async def test_first_word_is_waited_for_where_it_comes_first() -> None:
     await heard(Limited(inner, whole=60), prompt)
 
     assert asked == [True, False]
+
+
+class Pondering(ScriptedLLM):
+    """Never comes to an end with a conversation."""
+
+    @override
+    async def begin_conversation(self) -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    @override
+    async def forget_conversation(self, external_id: str) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    "limits", [{"whole": SOON}, {"first_token": SOON}, {"whole": 60, "first_token": SOON}]
+)
+async def test_conversations_are_not_waited_for_without_end(limits: dict[str, float]) -> None:
+    llm = Limited(Pondering([]), **limits)
+
+    with pytest.raises(ModelTimeout):
+        await llm.begin_conversation()
+    with pytest.raises(ModelTimeout):
+        await llm.forget_conversation("conversation_1")

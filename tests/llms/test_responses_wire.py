@@ -719,6 +719,51 @@ def test_other_failures_are_no_such_thing(status: int, body_told: bytes) -> None
     assert gone(status, body_told, "resp_0") is None
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "Conversation with id 'conv_0' not found."},
+        {"code": "conversation_not_found", "message": "?"},
+        {"param": "conversation", "message": "Invalid."},
+        {"message": "No tool output found for function call call_1."},
+        {"message": "No tool call found for function call output with call_id call_1."},
+    ],
+)
+def test_conversation_that_cannot_be_gone_on_with_is_gone(error: dict[str, str]) -> None:
+    assert isinstance(gone(400, told(**error), "conv_0"), AnswerGone)
+    assert isinstance(failure_in({"type": "error", **error}, "conv_0"), AnswerGone)
+    assert isinstance(failure_in({"status": "failed", "error": error}, "conv_0"), AnswerGone)
+    assert gone(400, told(**error), None) is None
+    assert not isinstance(failure_in({"error": error}), AnswerGone)
+
+
+def test_conversation_in_use_is_not_gone() -> None:
+    error = {"code": "conversation_locked", "param": "conversation", "message": "conv_0 is in use"}
+
+    assert gone(400, told(**error), "conv_0") is None
+    assert isinstance(failure_in({"error": error}, "conv_0"), ModelBusy)
+
+
+def test_what_goes_on_is_kept_without_reasoning_being_sent_back() -> None:
+    thinking = ModelSettings(reasoning_effort="low", store=False)
+
+    asked = body(Prompt(messages=(HI,), settings=thinking, within="conv_0", follows="resp_0"))
+
+    assert (asked["store"], asked["conversation"]) == (True, "conv_0")
+    assert not {"previous_response_id", "include"} & asked.keys()
+
+
+def test_server_that_cannot_work_alone_may_keep_answers() -> None:
+    prompt = Prompt(messages=(HI,), settings=ModelSettings(background=True, store=True))
+    dialect = Dialect().without("working_alone")
+
+    asked = body(prompt, dialect)
+
+    assert asked["store"] is True
+    assert "background" not in asked
+    assert dialect.used(prompt) == {"keeping"}
+
+
 def test_what_a_server_lacks_is_understood_if_it_was_used() -> None:
     used = Dialect().used(
         Prompt(messages=(HI,), settings=ModelSettings(reasoning_effort="low"), tools=(LOOK_UP,))

@@ -167,3 +167,53 @@ async def test_no_attempt_begins_beyond_the_budget(waits: list[float | None], ji
 
     assert clock.now <= 60
     assert len(inner.prompts) == len(clock.pauses) + 1
+
+
+class Struggling(ScriptedLLM):
+    """Fails some times before it does anything with a conversation."""
+
+    def __init__(self, *errors: ModelError) -> None:
+        super().__init__([], keeps_answers=True)
+        self.errors = [*errors]
+
+    @override
+    async def begin_conversation(self) -> str:
+        self._struggle()
+        return await super().begin_conversation()
+
+    @override
+    async def forget_conversation(self, external_id: str) -> None:
+        self._struggle()
+        await super().forget_conversation(external_id)
+
+    def _struggle(self) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+async def test_conversations_are_begun_and_forgotten_with_patience(error: ModelError) -> None:
+    inner, clock = Struggling(error), Clock()
+    llm = Retrying(inner, pause=clock.pause, jitter=lambda: 1.0, clock=clock)
+
+    conversation = await llm.begin_conversation()
+    inner.errors = [error]
+    await llm.forget_conversation(conversation)
+
+    assert llm.keeps_answers
+    assert inner.kept == {}
+    assert clock.pauses == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [[ModelRefused()], [ModelBusy()] * 3, [ModelBusy(retry_after=61)]],
+    ids=["lasting", "many", "late"],
+)
+async def test_patience_with_conversations_has_an_end(errors: list[ModelError]) -> None:
+    inner, clock = Struggling(*errors), Clock()
+
+    with pytest.raises(type(errors[0])):
+        await Retrying(inner, budget_seconds=60, pause=clock.pause, clock=clock).begin_conversation()
+
+    assert inner.errors == []

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tertulia.agent_settings import ModelSettings
-from tertulia.errors import ModelBusy, ModelRefused, UnknownModel
+from tertulia.errors import AnswerGone, ModelBusy, ModelRefused, UnknownModel
 from tertulia.llms.base import Begun, Finished, LLMEvent, Prompt, ReasoningDelta, Shown, TextDelta
 from tertulia.llms.options import LLMOptions, ModelName
 from tertulia.llms.scripted import ScriptedLLM
@@ -148,3 +148,58 @@ async def test_it_keeps_what_it_was_told_to_stop() -> None:
     await llm.abandon("resp_1")
 
     assert llm.abandoned == ["resp_1"]
+
+
+async def test_it_keeps_what_was_said_with_every_answer() -> None:
+    llm = ScriptedLLM([WEATHER, "Rain."], keeps_answers=True)
+    asked = Prompt(messages=(Shown(role="user", text="How is it?"),), settings=ModelSettings(store=True))
+    result = Shown(role="tool", text="", parts=(ToolResult(call_id="c1", name="weather", text="rain"),))
+
+    first = (await heard(llm, asked))[-1]
+    second = (await heard(llm, Prompt(messages=(result,), follows="answer_1")))[-1]
+
+    assert isinstance(first, Finished)
+    assert isinstance(second, Finished)
+    assert (first.external_id, second.external_id) == ("answer_1", "answer_2")
+    assert len(llm.prompts[1]) == 1
+    assert [said["role"] for said in llm.kept["answer_2"]] == ["user", "assistant", "tool", "assistant"]
+    assert llm.kept["answer_2"][:2] == llm.kept["answer_1"]
+    assert llm.kept["answer_2"][-1] == {"role": "assistant", "content": "Rain."}
+
+
+async def test_conversation_grows_with_every_answer() -> None:
+    llm = ScriptedLLM(["one", "two"], keeps_answers=True)
+    conversation = await llm.begin_conversation()
+
+    for text in ("first", "second"):
+        await heard(llm, Prompt(messages=(Shown(role="user", text=text),), within=conversation))
+
+    assert [said["content"] for said in llm.kept[conversation]] == ["first", "one", "second", "two"]
+
+
+@pytest.mark.parametrize("name", ["conversation_1", None], ids=["one", "all"])
+async def test_what_was_forgotten_is_gone_and_costs_no_reply(name: str | None) -> None:
+    llm = ScriptedLLM(["one"], keeps_answers=True)
+    conversation = await llm.begin_conversation()
+    llm.forget(name)
+
+    with pytest.raises(AnswerGone):
+        await heard(llm, replace(a_prompt(), within=conversation))
+
+    assert text_of(await heard(llm, a_prompt())) == "one"
+
+
+async def test_answer_has_no_id_unless_it_is_to_be_kept() -> None:
+    whole = (await heard(ScriptedLLM(["one"], keeps_answers=True), a_prompt()))[-1]
+
+    assert isinstance(whole, Finished)
+    assert whole.external_id is None
+
+
+async def test_it_keeps_nothing_unless_it_is_told_to() -> None:
+    llm = ScriptedLLM(["one"])
+
+    await heard(llm, replace(a_prompt(), settings=ModelSettings(store=True)))
+    llm.forget()
+
+    assert llm.kept == {}

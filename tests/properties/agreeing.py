@@ -162,6 +162,7 @@ class Agreeing(RuleBasedStateMachine):
         row = self.both(lambda s: s.conversations.get(self.tenant, conversation))
         messages = self.both(lambda s: s.conversations.messages(self.tenant, conversation, limit=1_000))
         self.both(lambda s: s.conversations.pending(self.tenant, conversation))
+        self.both(lambda s: s.states.all_of(self.tenant, conversation))
 
         assert row is not None
         assert messages is not None

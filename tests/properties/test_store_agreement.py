@@ -12,6 +12,7 @@ from tertulia.messages import Flag
 from tertulia.stores import open_store
 from tertulia.testing.builders import COMPLETED, FAILED
 from tests.properties.asking import Asking
+from tests.properties.keeping import Keeping
 from tests.properties.performing import Performing
 from tests.properties.wishes import (
     Fork,
@@ -30,8 +31,8 @@ from tests.properties.wishes import (
 limits = st.sampled_from([1, 2, 100])
 
 
-class Agreement(Asking, Performing):
-    """Callers and performers together, and those who look on."""
+class Agreement(Asking, Performing, Keeping):
+    """Callers, performers and keepers together, and those who look on."""
 
     @precondition(lambda self: self.leases)
     @rule(back=backs, wanted=present)

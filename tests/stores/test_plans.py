@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tertulia.stores.sql import (
+    appending,
     claiming,
     conversations,
     dead,
@@ -13,6 +14,7 @@ from tertulia.stores.sql import (
     recording,
     runs,
     standing,
+    states,
     stopping,
 )
 from tertulia.stores.sql.migrate import upgrade
@@ -42,6 +44,13 @@ STATEMENTS = {
     "clear steps": journal._CLEAR,
     "record": recording._record(8),
     "frames": recording.FRAMES_AFTER,
+    "messages by id": appending._where(8),
+    "state": states._GET,
+    "states": states._ALL,
+    "change state": states._CHANGE,
+    "hold": states._HOLD,
+    "copy states": states._COPY,
+    "drop views": states._views(8),
 }
 NO_TABLES = ("SCAN anon", "SCAN (", "SCAN told", "SCAN leases", "SCAN 8 CONSTANT ROWS")
 """What is read through is made of the statement's own parameters or results."""

@@ -12,7 +12,9 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tertulia.errors import StoreUnavailable
+from tertulia.ids import DOCUMENT, new_id
 from tertulia.stores import Store, StoreOptions, open_store
+from tertulia.stores.documents import Document, NewPassage
 from tertulia.stores.sql.migrate import HEAD, upgrade
 from tertulia.stores.sql.migrations.running import SEE_EVERYONE
 from tertulia.stores.sql.postgresql import PostgreSQLDatabase, PostgreSQLStore
@@ -21,6 +23,7 @@ from tertulia.stores.sql.statements import Connection, Statement
 from tertulia.testing.builders import (
     a_claimant,
     a_conversation,
+    a_digest,
     a_finish,
     a_fork,
     a_frame,
@@ -38,12 +41,16 @@ WRITTEN = [
     "agents",
     "aliases",
     "conversations",
+    "documents",
     "frames",
     "idempotency",
     "jobs",
     "messages",
+    "passages",
+    "postings",
     "runs",
     "segments",
+    "states",
     "steps",
 ]
 
@@ -68,6 +75,22 @@ async def _something(store: Store, tenant: int) -> None:
     told = replace(a_finish("secret"), frames=(a_frame(),), steps=(a_step(),), jobs=(a_job(),))
     await store.runs.commit(claim.lease, told, None)
     await a_fork(store, conversation, at=1)
+    await store.states.put(tenant, conversation.id, "facts", "{}", expected_version=0)
+    passages = [NewPassage(text="secret", terms={"secret": 1})]
+    await store.documents.put(a_document(tenant), passages)
+
+
+def a_document(tenant: int) -> Document:
+    return Document(
+        tenant=tenant,
+        id=new_id(DOCUMENT),
+        collection="handbook",
+        name="handbook.md",
+        media_type="text/markdown",
+        digest=a_digest("secret"),
+        characters=6,
+        passages=1,
+    )
 
 
 @asynccontextmanager

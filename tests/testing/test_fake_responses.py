@@ -1,9 +1,11 @@
 """OpenAI's own client finds all of Responses in the fake model server."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from openai import AsyncOpenAI
@@ -332,6 +334,66 @@ async def test_background_answer_joins_its_conversation_when_it_is_there(
 
     assert before == []
     assert len((await client.conversations.items.list(talk.id)).data) == 2
+
+
+async def test_conversation_is_answered_in_by_one_at_a_time(fake: FakeOpenAI, client: Any) -> None:
+    talk = await client.conversations.create()
+    fake.hold()
+    answer = await client.responses.create(model="m", input="x", conversation=talk.id, background=True)
+
+    with pytest.raises(openai.BadRequestError) as refused:
+        await client.responses.create(model="m", input="y", conversation=talk.id)
+    fake.release()
+    await ended(client, answer)
+    last = await client.responses.create(model="m", input="z", conversation=talk.id)
+
+    assert refused.value.code == "conversation_locked"
+    assert last.status == "completed"
+    assert len((await client.conversations.items.list(talk.id)).data) == 4
+
+
+@pytest.mark.parametrize("fault", ["500", "cut", "close", "error-event", "failed"])
+async def test_conversation_is_free_again_and_unchanged_after_a_failure(
+    fake: FakeOpenAI, client: Any, fault: str
+) -> None:
+    talk = await client.conversations.create()
+    fake.fault(fault, tokens=0)
+
+    with contextlib.suppress(openai.OpenAIError, httpx.HTTPError):
+        async with await client.responses.create(
+            model="m", input="x", conversation=talk.id, stream=True
+        ) as stream:
+            assert [event.type async for event in stream][-1] != "response.completed"
+    before = (await client.conversations.items.list(talk.id)).data
+    answer = await client.responses.create(model="m", input="y", conversation=talk.id)
+
+    assert before == []
+    assert answer.status == "completed"
+
+
+async def test_background_work_that_is_cancelled_lets_go_of_its_conversation(
+    fake: FakeOpenAI, client: Any
+) -> None:
+    talk = await client.conversations.create()
+    fake.hold()
+    answer = await client.responses.create(model="m", input="x", conversation=talk.id, background=True)
+
+    await client.responses.cancel(answer.id)
+    fake.release()
+    await client.responses.create(model="m", input="y", conversation=talk.id)
+
+    assert len((await client.conversations.items.list(talk.id)).data) == 2
+
+
+async def test_fault_may_strike_what_is_done_to_conversations(fake: FakeOpenAI, client: Any) -> None:
+    fake.fault("503", on="converse")
+
+    with pytest.raises(openai.InternalServerError):
+        await client.conversations.create()
+    talk = await client.conversations.create()
+
+    assert (await client.conversations.retrieve(talk.id)).id == talk.id
+    assert fake.conversed == 2
 
 
 async def test_stopping_ends_the_work_in_the_background() -> None:

@@ -11,7 +11,7 @@ from tertulia.agent.parts import AgentParts
 from tertulia.agent.performing import ProgramPerformer
 from tertulia.conversations import DEFAULT_TENANT
 from tertulia.definitions import AgentDefinition, StoredAgent
-from tertulia.errors import ConversationBusy, DuplicateName, NotFound
+from tertulia.errors import ConversationBusy, DuplicateName, InvalidInput, NotFound
 from tertulia.hints import open_hints
 from tertulia.llms.per_loop import PerLoop
 from tertulia.runtime import Runtime
@@ -164,7 +164,8 @@ async def _close_at_the_end(door: _Door) -> AsyncGenerator[None, None]:
 
 
 def _drop(memory: SupportsTaking, named: list[str]) -> None:
-    with suppress(ConversationBusy):
+    # A run may still be ending, and branches need what they share.
+    with suppress(ConversationBusy, InvalidInput):
         memory.drop(DEFAULT_TENANT, named[0])
 
 

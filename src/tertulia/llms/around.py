@@ -21,6 +21,19 @@ class Around(LLM):
     def window(self) -> int | None:
         return self._inner.window
 
+    @property
+    @override
+    def keeps_answers(self) -> bool:
+        return self._inner.keeps_answers
+
+    @override
+    async def begin_conversation(self) -> str:
+        return await self._inner.begin_conversation()
+
+    @override
+    async def forget_conversation(self, external_id: str) -> None:
+        await self._inner.forget_conversation(external_id)
+
     @override
     async def abandon(self, external_id: str) -> None:
         await self._inner.abandon(external_id)

@@ -75,7 +75,15 @@ class Prompt:
     """Id of an earlier answer that its provider keeps: ``messages`` hold only what came after that."""
     within: str | None = None
     """Id of a conversation that its provider keeps, and adds this to: ``messages`` hold only what is
-    new in it."""
+    new in it. As it holds what was answered in it, ``follows`` says nothing beside it."""
+
+    @property
+    def leans_on(self) -> str | None:
+        """Id of what its provider keeps that this goes on from; ``None`` if it shows everything.
+
+        Where there is one, the answer is kept, too, whatever the settings say.
+        """
+        return self.follows if self.within is None else self.within
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +133,9 @@ class LLM(Protocol):
     exactly one :class:`Finished`, whose text is that of the text deltas together; NUL and lone
     surrogates come out as U+FFFD. :class:`Begun` comes before them, if at all, and again if another
     call had to be made. It raises only errors of the :class:`~tertulia.errors.ModelError` family
-    (and ``MissingExtra``), never a library's own. Closing the iterator early ends the call, unless
-    it was told to be ``Begun``. It may be called by many tasks at once.
+    (and ``MissingExtra``), never a library's own: :class:`~tertulia.errors.AnswerGone`, before the first
+    word, if a prompt goes on from what its provider does not have. Closing the iterator early ends the
+    call, unless it was told to be ``Begun``. It may be called by many tasks at once.
     """
 
     @property

@@ -111,6 +111,10 @@ class Connection:
         """Ask for what is there; raises as :meth:`post`."""
         return await self._ask("GET", path, None)
 
+    async def delete(self, path: str) -> Reply:
+        """Ask for something to be deleted; raises as :meth:`post`."""
+        return await self._ask("DELETE", path, None)
+
     async def close(self) -> None:
         """Let go of all connections; may be called twice."""
         for loop, session in self._sessions.take_all():

@@ -55,9 +55,10 @@ class Fallback(LLM):
       for itself, :class:`~tertulia.errors.ContextTooLong` is raised: a shorter prompt is better than
       another model. One that stands in and has less room is passed over while others follow.
     * Ids at a provider carry the name of their model. What one has begun (``resumes``) is taken up
-      there, and the chain goes on behind it. What was answered (``follows``) is gone for all others:
-      if that model cannot answer, :class:`~tertulia.errors.AnswerGone` is raised, so that the chain is
-      asked again with everything.
+      there, and the chain goes on behind it. What was answered (``follows``), and conversations
+      (``within``), are gone for all others: if that model cannot answer,
+      :class:`~tertulia.errors.AnswerGone` is raised, so that the chain is asked again with everything.
+    * Answers are kept if the first model's are, and conversations are begun there.
     * When all have failed, the error that gives the most hope is raised: that a model was busy or too
       slow goes before that it could not be reached, and this before a refusal. It names each model with
       its error's code, and the shortest wait that any of them asks for.
@@ -83,6 +84,11 @@ class Fallback(LLM):
     def window(self) -> int | None:
         return self._models[0].window
 
+    @property
+    @override
+    def keeps_answers(self) -> bool:
+        return self._models[0].keeps_answers
+
     @override
     async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
         chain = self._chain(prompt)
@@ -98,7 +104,7 @@ class Fallback(LLM):
             except _HOPE as error:
                 if call.has_spoken or self._wants_less(llm, error, left):
                     raise
-                if prompt.follows is not None:
+                if prompt.leans_on is not None:
                     raise AnswerGone(f"the model that gave the answer before failed: {error}") from error
                 failures.append((llm.name, error))
                 if left == 1:
@@ -107,6 +113,19 @@ class Fallback(LLM):
                 return
             await self._abandon(call)
             prompt = replace(prompt, resumes=None)
+
+    @override
+    async def begin_conversation(self) -> str:
+        first = self._models[0]
+        return _named_for(first, await first.begin_conversation())
+
+    @override
+    async def forget_conversation(self, external_id: str) -> None:
+        name, known = _taken_apart(external_id)
+        named = self._named(name)
+        if not named:
+            raise ModelRefused("the model that the conversation is kept by is none of these any more")
+        await named[0].forget_conversation(known)
 
     @override
     async def abandon(self, external_id: str) -> None:
@@ -126,8 +145,8 @@ class Fallback(LLM):
 
     def _chain(self, prompt: Prompt) -> tuple[LLM, ...]:
         """Return those that may be asked, in order."""
-        if prompt.follows is not None:
-            named = self._named(_taken_apart(prompt.follows)[0])
+        if prompt.leans_on is not None:
+            named = self._named(_taken_apart(prompt.leans_on)[0])
             if not named:
                 raise AnswerGone("the model that gave the answer before is none of these any more")
             return named
@@ -142,7 +161,12 @@ class Fallback(LLM):
     def _ask(
         self, call: "_Call", prompt: Prompt, end: float | None, left: int
     ) -> AsyncGenerator[LLMEvent, None]:
-        own = replace(prompt, resumes=call.begun, follows=_known_to(call.llm, prompt.follows))
+        own = replace(
+            prompt,
+            resumes=call.begun,
+            follows=_known_to(call.llm, prompt.follows),
+            within=_known_to(call.llm, prompt.within),
+        )
         if end is None:
             return call.llm.stream(own)
         seconds = max(end - self._clock(), _SHORTEST)
@@ -179,10 +203,10 @@ class _Call:
         """Take note of an event, and return it with ids that name their model."""
         if isinstance(event, Begun):
             self.begun = event.external_id
-            return Begun(f"{self.llm.name} {event.external_id}")
+            return Begun(_named_for(self.llm, event.external_id))
         self.has_spoken = True
         if isinstance(event, Finished) and event.external_id is not None:
-            return replace(event, external_id=f"{self.llm.name} {event.external_id}")
+            return replace(event, external_id=_named_for(self.llm, event.external_id))
         return event
 
 
@@ -196,6 +220,11 @@ def _told(failures: Sequence[tuple[str, _Error]]) -> str:
     """Return who failed and how, without anything that a provider has said."""
     told = [f"{name[:_LONGEST_NAME]}: {error.code}" for name, error in failures[:_MOST_TOLD]]
     return ", ".join((*told, "…") if len(failures) > _MOST_TOLD else told)
+
+
+def _named_for(llm: LLM, known: str) -> str:
+    """Return an id of a model's provider with the model's name."""
+    return f"{llm.name} {known}"
 
 
 def _taken_apart(external_id: str) -> tuple[str, str]:

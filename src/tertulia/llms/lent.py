@@ -32,6 +32,16 @@ class Lent(Around):
                     yield event
 
     @override
+    async def begin_conversation(self) -> str:
+        with self._in_use():
+            return await self._inner.begin_conversation()
+
+    @override
+    async def forget_conversation(self, external_id: str) -> None:
+        with self._in_use():
+            await self._inner.forget_conversation(external_id)
+
+    @override
     async def abandon(self, external_id: str) -> None:
         with self._in_use():
             await self._inner.abandon(external_id)

@@ -1,8 +1,8 @@
 """Time limits around any language model."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Final
 
@@ -13,6 +13,7 @@ from tertulia.llms.around import Around
 from tertulia.llms.base import LLM, LLMEvent, Prompt, ReasoningDelta, TextDelta
 
 _ABANDON_SECONDS: Final = 1.0
+_TOO_LONG: Final = "the model took too long to answer"
 
 
 class Limited(Around):
@@ -23,6 +24,8 @@ class Limited(Around):
     limit. Put around :class:`~tertulia.llms.retrying.Retrying`, ``whole`` spans all attempts. Where the
     first word is waited for, the answer is asked for in pieces even if nobody reads along: in one
     piece its first word would come with its last.
+
+    A conversation at the provider is begun, and forgotten, within the shorter of both.
 
     What a provider has begun by itself it goes on with meanwhile. But if it was taken up again
     (``resumes``) and nothing is heard of it in the ``whole`` time, it is abandoned, so that whoever asks
@@ -54,6 +57,24 @@ class Limited(Around):
                 await self._give_up_on(prompt.resumes)
             raise
 
+    @override
+    async def begin_conversation(self) -> str:
+        async with self._limit():
+            return await self._inner.begin_conversation()
+
+    @override
+    async def forget_conversation(self, external_id: str) -> None:
+        async with self._limit():
+            await self._inner.forget_conversation(external_id)
+
+    @asynccontextmanager
+    async def _limit(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(_earlier(self._first_token, self._whole)):
+                yield
+        except TimeoutError:
+            raise ModelTimeout(_TOO_LONG) from None
+
     async def _give_up_on(self, external_id: str) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(_ABANDON_SECONDS):
@@ -65,7 +86,7 @@ async def _next(events: AsyncGenerator[LLMEvent, None], limit: float | None) -> 
         async with asyncio.timeout_at(limit):
             return await anext(events, None)
     except TimeoutError:
-        raise ModelTimeout("the model took too long to answer") from None
+        raise ModelTimeout(_TOO_LONG) from None
 
 
 def _after(now: float, seconds: float | None) -> float | None:

@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from tertulia.errors import MissingExtra, ModelUnreachable, UnknownModel
 from tertulia.llms.base import LLMEvent, Prompt, Shown
+from tertulia.llms.leaning import check_stands_alone
 from tertulia.llms.local_chat import LocalChat
 from tertulia.llms.local_files import Endpoint, LocalFiles, Lock
 from tertulia.llms.local_server import GRACE_SECONDS, WINDOW
@@ -83,6 +84,7 @@ class LocalLLM(LLMPlug):
 
     @override
     async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
+        check_stands_alone(prompt)
         prompt = _greeted(prompt)
         client = self._client or await self._open()
         spoken = False

@@ -3,29 +3,31 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from typing import Final, Self
+from typing import ClassVar, Final
+from urllib.parse import quote
 
 from typing_extensions import override
 
-from tertulia.errors import ModelError, UnknownModel
-from tertulia.llms import openai_account
+from tertulia.errors import AnswerGone, ModelError, ModelMalformed
 from tertulia.llms.base import LLMEvent, Prompt
-from tertulia.llms.connection import Connection, Reply
-from tertulia.llms.openai_account import KEY_VARIABLE, PUBLIC_URL, URL_VARIABLE, check_key, with_advice
-from tertulia.llms.options import LLMOptions, LLMPlug, ModelName, SupportsTrying
+from tertulia.llms.connection import Reply
+from tertulia.llms.openai_account import PUBLIC_URL, check_key, with_advice
+from tertulia.llms.openai_model import OpenAIModel
 from tertulia.llms.responses_following import Following, hear, path_of
 from tertulia.llms.retrying import Pause
 from tertulia.llms.wire.failures import failure_of
 from tertulia.llms.wire.responses_answer import ResponsesAnswer
 from tertulia.llms.wire.responses_body import Dialect, encode
-from tertulia.llms.wire.responses_failures import gone, is_about_reasoning, lacking
+from tertulia.llms.wire.responses_failures import NOT_FOUND, gone, is_about_reasoning, lacking
 from tertulia.llms.wire.responses_items import without_reasoning
+from tertulia.llms.wire.sse import decode
 
+_CONVERSATIONS: Final = "/conversations"
 _LACKS_NOTHING: Final = Dialect()
 _ABANDON_SECONDS: Final = 5.0
 
 
-class OpenAIResponses(LLMPlug, SupportsTrying):
+class OpenAIResponses(OpenAIModel):
     """A model behind ``{base_url}/responses``.
 
     History is sent as bytes that were encoded when a message was first shown, so that a turn costs
@@ -35,7 +37,14 @@ class OpenAIResponses(LLMPlug, SupportsTrying):
     With ``background`` set the provider works on by itself, and keeps the answer: its id is told at
     once, cut connections are gone on with, and ``resumes`` takes it up again. A model or server that
     cannot do so is asked in the plain way. Nothing is asked for twice here.
+
+    A prompt that goes on from what the provider keeps has its answer kept, too, whatever its settings
+    say. If the provider has it no longer, or cannot go on from it because a call of a tool never had
+    its result, this is :class:`~tertulia.errors.AnswerGone`; while another answer is on its way into the
+    same conversation, it is :class:`~tertulia.errors.ModelBusy`.
     """
+
+    provider: ClassVar[str] = "openai"
 
     def __init__(  # noqa: PLR0913  # a public constructor
         self,
@@ -45,46 +54,30 @@ class OpenAIResponses(LLMPlug, SupportsTrying):
         api_key: str | None = None,
         connect_seconds: float = 10.0,
         keep_alive_seconds: float = 30.0,
+        name: str | None = None,
         window: int | None = None,
         pause: Pause = asyncio.sleep,
     ) -> None:
-        self._model, self._base_url, self._key, self._window = model, base_url, api_key, window
-        self._dialect = Dialect()
-        self._connection = Connection(
-            base_url, api_key=api_key, connect_seconds=connect_seconds, keep_alive_seconds=keep_alive_seconds
+        super().__init__(
+            model,
+            base_url=base_url,
+            api_key=api_key,
+            connect_seconds=connect_seconds,
+            keep_alive_seconds=keep_alive_seconds,
+            name=name,
+            window=window,
         )
+        self._dialect = Dialect()
         self._following = Following(self._connection, pause=pause)
 
-    @override
-    @classmethod
-    def build(cls, name: ModelName, options: LLMOptions) -> Self:
-        if not name.model:
-            raise UnknownModel("say which model: openai:NAME")
-        return cls(
-            name.model,
-            base_url=options.url(URL_VARIABLE, PUBLIC_URL),
-            api_key=options.key(KEY_VARIABLE),
-            connect_seconds=options.connect_seconds,
-        )
-
-    @override
-    @classmethod
-    async def list_models(cls, provider: str, options: LLMOptions) -> list[str]:
-        return await openai_account.list_models(options)
-
     @property
     @override
-    def name(self) -> str:
-        return f"openai:{self._model}"
-
-    @property
-    @override
-    def window(self) -> int | None:
-        return self._window
+    def keeps_answers(self) -> bool:
+        return "keeping" not in self._dialect.lacks
 
     @override
     async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
-        check_key(self._base_url, self._key)
+        check_key(self._url, self._key)
         found = None if prompt.resumes is None else await self._following.look_up(prompt.resumes)
         if found is None:
             reply, answer = await self._ask(prompt)
@@ -92,7 +85,7 @@ class OpenAIResponses(LLMPlug, SupportsTrying):
                 async for event in events:
                     yield event
         else:
-            answer = ResponsesAnswer(self._model, goes_on_with=prompt.resumes)
+            answer = ResponsesAnswer(self._model, goes_on_with=prompt.resumes, leans_on=prompt.leans_on)
             for event in answer.take(found):
                 yield event
         async with aclosing(self._following.rest(answer)) as events:
@@ -101,8 +94,25 @@ class OpenAIResponses(LLMPlug, SupportsTrying):
         yield answer.finished()
 
     @override
-    async def try_open(self) -> None:
-        check_key(self._base_url, self._key)
+    async def begin_conversation(self) -> str:
+        check_key(self._url, self._key)
+        reply = await self._connection.post(_CONVERSATIONS, b"{}")
+        if not reply.is_ok:
+            raise await self._failure(reply)
+        found = decode(await reply.read_some())
+        ident = found.get("id") if isinstance(found, dict) else None
+        if not isinstance(ident, str) or not ident:
+            raise ModelMalformed("the model's provider sent something that is no conversation")
+        return ident
+
+    @override
+    async def forget_conversation(self, external_id: str) -> None:
+        check_key(self._url, self._key)
+        reply = await self._connection.delete(f"{_CONVERSATIONS}/{quote(external_id, safe='')}")
+        if reply.is_ok or reply.status == NOT_FOUND:
+            await reply.read_some()
+        else:
+            raise await self._failure(reply)
 
     @override
     async def abandon(self, external_id: str) -> None:
@@ -111,20 +121,22 @@ class OpenAIResponses(LLMPlug, SupportsTrying):
                 reply = await self._connection.post(path_of(external_id) + "/cancel", b"{}")
                 await reply.read_some()
 
-    @override
-    async def close(self) -> None:
-        await self._connection.close()
-
     async def _ask(self, prompt: Prompt, lacks: Dialect = _LACKS_NOTHING) -> tuple[Reply, ResponsesAnswer]:
-        dialect, settings = self._dialect.also(lacks), prompt.settings
+        dialect, leans_on = self._dialect.also(lacks), prompt.leans_on
+        if leans_on is not None and "keeping" in dialect.lacks:
+            raise AnswerGone("the model's provider keeps no answers to go on from; show it everything")
         reply = await self._connection.post("/responses", encode(self._model, prompt, dialect))
         if reply.is_ok:
             # What was lacking counts for others only once asking without it has helped.
             self._dialect = self._dialect.also(lacks)
-            is_kept, works_alone = dialect.keeps(settings), dialect.works_alone(settings)
-            return reply, ResponsesAnswer(self._model, is_kept=is_kept, works_alone=works_alone)
+            return reply, ResponsesAnswer(
+                self._model,
+                is_kept=dialect.keeps(prompt),
+                works_alone=dialect.works_alone(prompt.settings),
+                leans_on=leans_on,
+            )
         body = await reply.read_some()
-        if error := gone(reply.status, body, prompt.follows):
+        if error := gone(reply.status, body, leans_on):
             raise error
         unthought = without_reasoning(prompt) if is_about_reasoning(reply.status, body) else prompt
         if unthought is not prompt:
@@ -133,3 +145,6 @@ class OpenAIResponses(LLMPlug, SupportsTrying):
             return await self._ask(prompt, lacks.without(skill))
         failure = failure_of(reply.status, body, reply.headers)
         raise with_advice(failure, status=reply.status, api_key=self._key)
+
+    async def _failure(self, reply: Reply) -> ModelError:
+        return with_advice(await reply.failure(), status=reply.status, api_key=self._key)

@@ -6,7 +6,8 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Final, TypeAlias
+from functools import partial
+from typing import Final, TypeAlias, TypeVar
 
 from typing_extensions import override
 
@@ -14,6 +15,7 @@ from tertulia.errors import ModelBusy, ModelError, ModelMalformed, ModelTimeout,
 from tertulia.llms.around import Around
 from tertulia.llms.base import LLM, Begun, LLMEvent, Prompt
 
+T = TypeVar("T")
 Pause: TypeAlias = Callable[[float], Awaitable[None]]
 
 FIRST_PAUSE: Final = 0.5
@@ -35,7 +37,9 @@ class Retrying(Around):
     ``timeout`` in the prompt's settings, if that is less. A model that says when to come back is taken
     at its word, or, if that lies beyond the budget, its error is raised at once. Something that is no
     answer is asked for once more, and no more often. What the provider has begun by itself is taken up
-    again rather than begun anew, unless it was taken up before and is no answer.
+    again rather than begun anew, unless it was taken up before and is no answer. Conversations at the
+    provider are begun and forgotten with the same patience; one whose beginning was not heard of stays
+    there, empty.
     """
 
     def __init__(
@@ -74,6 +78,27 @@ class Retrying(Around):
                     prompt = await self._let_go(prompt, taken_up)
             else:
                 return
+            attempt += 1
+            await self._pause(wait)
+
+    @override
+    async def begin_conversation(self) -> str:
+        return await self._insist(self._inner.begin_conversation)
+
+    @override
+    async def forget_conversation(self, external_id: str) -> None:
+        await self._insist(partial(self._inner.forget_conversation, external_id))
+
+    async def _insist(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Return what comes of something that may be done twice."""
+        begun, attempt = self._clock(), 1
+        while True:
+            try:
+                return await act()
+            except ModelError as error:
+                wait = self._wait(error, attempt)
+                if wait is None or self._clock() - begun + wait > self._budget:
+                    raise
             attempt += 1
             await self._pause(wait)
 

@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, Self, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import orjson
 from typing_extensions import override
 
 from tertulia.errors import ModelRefused, UnknownModel
-from tertulia.llms.base import Begun, Finished, LLMEvent, Prompt, ReasoningDelta, Shown, TextDelta
+from tertulia.llms.base import Begun, Finished, LLMEvent, Prompt, ReasoningDelta, TextDelta
+from tertulia.llms.leaning import check_stands_alone
 from tertulia.llms.options import LLMOptions, LLMPlug, ModelName
+from tertulia.llms.scripted_shelf import Seen, Shelf, said, seen
 from tertulia.messages import clean_text
-from tertulia.parts import ToolCall, ToolResult
+from tertulia.parts import ToolCall
 from tertulia.usage import Usage
 
 ScriptedReply: TypeAlias = (
@@ -34,14 +36,25 @@ class ScriptedLLM(LLMPlug):
     its ``external_id``. It says what its script says, so that it calls tools even where the prompt
     forbids it. ``delay`` is how many seconds each piece of ``chunk`` characters takes; by
     default the answer comes at once and in one piece.
+
+    With ``keeps_answers`` it is as a provider that keeps them, here for as long as it lives: answers
+    are ``answer_1`` and so on where the prompt's settings have them stored, or the prompt goes on from
+    one before, and conversations ``conversation_1``. :meth:`forget` has one be gone.
     """
 
     def __init__(
-        self, replies: Script, *, delay: float = 0, chunk: int | None = None, name: str = "scripted"
+        self,
+        replies: Script,
+        *,
+        delay: float = 0,
+        chunk: int | None = None,
+        name: str = "scripted",
+        keeps_answers: bool = False,
     ) -> None:
         self._reply = replies if callable(replies) else _one_by_one(replies)
         self._delay, self._chunk, self._name = delay, chunk, name
-        self.prompts: list[list[dict[str, Any]]] = []
+        self._shelf = Shelf() if keeps_answers else None
+        self.prompts: list[list[Seen]] = []
         """What it was shown, call by call: lists of ``{role, content}``, with ``name``, ``tool_calls``
         (lists of ``{id, name, arguments}``) and ``tool_call_id`` where there are any."""
         self.asked: list[Prompt] = []
@@ -75,12 +88,40 @@ class ScriptedLLM(LLMPlug):
     def window(self) -> int | None:
         return None
 
+    @property
+    @override
+    def keeps_answers(self) -> bool:
+        return self._shelf is not None
+
+    @property
+    def kept(self) -> Mapping[str, Sequence[Seen]]:
+        """What it keeps, by the ids of answers and conversations: all that was said there, answers too,
+        in the form of ``prompts``."""
+        return {} if self._shelf is None else self._shelf.kept
+
+    def forget(self, external_id: str | None = None) -> None:
+        """Let an answer or a conversation be gone, as if it had expired, or all of them."""
+        if self._shelf is not None:
+            self._shelf.forget(external_id)
+
+    @override
+    async def begin_conversation(self) -> str:
+        if self._shelf is None:
+            return await super().begin_conversation()
+        return self._shelf.begin()
+
+    @override
+    async def forget_conversation(self, external_id: str) -> None:
+        self.forget(external_id)
+
     @override
     async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
-        seen = [_seen(shown) for shown in prompt.messages]
-        self.prompts.append(seen)
+        new = [seen(shown) for shown in prompt.messages]
+        self.prompts.append(new)
         self.asked.append(prompt)
-        whole = self._whole(self._reply(prompt), asked=sum(_tokens(each["content"]) for each in seen))
+        before = self._before(prompt)
+        asked = sum(_tokens(each["content"]) for each in (*before, *new))
+        whole = self._named(self._whole(self._reply(prompt), asked=asked), prompt)
         if whole.external_id and prompt.settings.background:
             yield Begun(whole.external_id)
         for thought in whole.reasoning:
@@ -90,6 +131,8 @@ class ScriptedLLM(LLMPlug):
             if self._delay:
                 await asyncio.sleep(self._delay)
             yield TextDelta(piece)
+        if self._shelf is not None and whole.external_id:
+            self._shelf.keep(whole.external_id, before, [*new, said(whole)], within=prompt.within)
         yield whole
 
     @override
@@ -100,6 +143,20 @@ class ScriptedLLM(LLMPlug):
     async def close(self) -> None:
         pass
 
+    def _before(self, prompt: Prompt) -> list[Seen]:
+        """Return what is kept of what was said before; raises ``AnswerGone`` if that is nothing."""
+        if self._shelf is not None:
+            return self._shelf.before(prompt)
+        check_stands_alone(prompt)
+        return []
+
+    def _named(self, whole: Finished, prompt: Prompt) -> Finished:
+        """Return an answer under the id that it is kept under, if it is to be kept."""
+        wants = prompt.settings.store or prompt.settings.background or prompt.leans_on is not None
+        if self._shelf is None or not wants or whole.external_id:
+            return whole
+        return replace(whole, external_id=self._shelf.new_answer())
+
     def _whole(self, reply: ScriptedReply, *, asked: int) -> Finished:
         """Return the answer that an entry stands for; raises the entry if it is an exception."""
         if isinstance(reply, Exception):
@@ -109,12 +166,12 @@ class ScriptedLLM(LLMPlug):
         elif calls := _calls(reply):
             whole = Finished(text="", model=self._name, calls=calls, finish_reason="tool_calls")
         else:
-            said = reply if isinstance(reply, str) else orjson.dumps(reply).decode()
-            whole = Finished(text=clean_text(said), model=self._name)
+            told = reply if isinstance(reply, str) else orjson.dumps(reply).decode()
+            whole = Finished(text=clean_text(told), model=self._name)
         if whole.usage != Usage():
             return whole
-        said = whole.text + "".join(call.name + call.arguments for call in whole.calls)
-        return replace(whole, usage=Usage(input_tokens=asked, output_tokens=_tokens(said), model_calls=1))
+        told = whole.text + "".join(call.name + call.arguments for call in whole.calls)
+        return replace(whole, usage=Usage(input_tokens=asked, output_tokens=_tokens(told), model_calls=1))
 
 
 def _one_by_one(replies: Sequence[ScriptedReply]) -> Callable[[Prompt], ScriptedReply]:
@@ -144,19 +201,6 @@ def _calls(reply: object) -> tuple[ToolCall, ...]:
 def _pieces(text: str, size: int | None) -> list[str]:
     size = size or len(text) or 1
     return [text[start : start + size] for start in range(0, len(text), size)]
-
-
-def _seen(shown: Shown) -> dict[str, Any]:
-    seen: dict[str, Any] = {"role": shown.role, "content": shown.text}
-    if shown.name:
-        seen["name"] = shown.name
-    for part in shown.parts:
-        if isinstance(part, ToolCall):
-            call = {"id": part.id, "name": part.name, "arguments": part.arguments}
-            seen.setdefault("tool_calls", []).append(call)
-        elif isinstance(part, ToolResult):
-            seen |= {"content": part.text, "tool_call_id": part.call_id}
-    return seen
 
 
 def _tokens(text: str) -> int:

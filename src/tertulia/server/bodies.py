@@ -52,19 +52,24 @@ async def read(request: Request, form: type[Form]) -> Form:
 
     Only JSON that says that it is JSON is read: no browser sends that to a foreign server unasked.
     """
-    if not _is_json(request.headers.get("content-type", "")):
+    if not is_json(request):
         raise HTTPException(415, "Send JSON, and say so: Content-Type: application/json.")
-    try:
-        async with timeout(_BODY_SECONDS):
-            body = await request.body()
-    except TimeoutError:
-        raise HTTPException(
-            408, f"The body did not come whole within {_BODY_SECONDS:g} seconds.", {"connection": "close"}
-        ) from None
+    body = await whole_body(request)
     try:
         return form.model_validate_json(body)
     except ValidationError as error:
         raise RequestValidationError(_shown(error, body)) from None
+
+
+async def whole_body(request: Request) -> bytes:
+    """Return the body of a request as it came; one that takes too long is answered with 408."""
+    try:
+        async with timeout(_BODY_SECONDS):
+            return await request.body()
+    except TimeoutError:
+        raise HTTPException(
+            408, f"The body did not come whole within {_BODY_SECONDS:g} seconds.", {"connection": "close"}
+        ) from None
 
 
 async def read_if_any(request: Request, form: type[Form]) -> Form:
@@ -139,7 +144,9 @@ def described_if_any(form: type[Body]) -> dict[str, Any]:
     return {"requestBody": described(form)["requestBody"] | {"required": False}}
 
 
-def _is_json(content_type: str) -> bool:
+def is_json(request: Request) -> bool:
+    """Whether a request says that its body is JSON."""
+    content_type = request.headers.get("content-type", "")
     if content_type == _JSON:
         return True
     kind = content_type.partition(";")[0].strip().lower()

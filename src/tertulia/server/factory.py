@@ -16,6 +16,7 @@ from tertulia.server.conversations import Conversations
 from tertulia.server.edge import Edge
 from tertulia.server.forgiving import Forgiving
 from tertulia.server.jobs import Jobs
+from tertulia.server.knowledge import Knowledge
 from tertulia.server.limits import Limits
 from tertulia.server.ops import Ops
 from tertulia.server.runs import Runs
@@ -66,12 +67,18 @@ def create_app(app: App, *, watch: Watch = _unwatched) -> FastAPI:
     Runs(app).mount(api.router)
     Conversations(app).mount(api.router)
     Agents(app).mount(api.router)
+    Knowledge(app).mount(api.router)
     Jobs(app).mount(api.router)
     Ops(app).mount(api.router)
     # The last one added stands outermost.
     settings = app.settings
     api.add_middleware(Forgiving)
-    api.add_middleware(Limits, max_body_bytes=settings.max_body_bytes, any_host=settings.is_open)
+    api.add_middleware(
+        Limits,
+        max_body_bytes=settings.max_body_bytes,
+        max_document_bytes=settings.max_document_bytes,
+        any_host=settings.is_open,
+    )
     api.add_middleware(Edge)
     return api
 

@@ -1,5 +1,6 @@
 """What a request may not be: too large, compressed, or meant for another host."""
 
+import re
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -14,48 +15,55 @@ class BodyTooLarge(Exception):
 
 
 class Limits:
-    """Refuses such requests before anything reads them; bodies without a length are counted."""
+    """Refuses such requests before anything reads them; bodies without a length are counted.
 
-    def __init__(self, inner: ASGIApp, *, max_body_bytes: int, any_host: bool) -> None:
-        self._inner, self._max, self._any_host = inner, max_body_bytes, any_host
+    Documents may be larger than other bodies.
+    """
+
+    def __init__(
+        self, inner: ASGIApp, *, max_body_bytes: int, max_document_bytes: int, any_host: bool
+    ) -> None:
+        self._inner, self._any_host = inner, any_host
+        self._max, self._max_document = max_body_bytes, max(max_body_bytes, max_document_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it with a problem document."""
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        if (refusal := self._refusal(headers)) is not None:
+        headers, most = Headers(scope=scope), self._most(scope)
+        if (refusal := self._refusal(headers, most)) is not None:
             status, detail = refusal
             await problem(status, detail, headers={"connection": "close"})(scope, receive, send)
         elif "transfer-encoding" in headers or "content-length" not in headers:
-            await self._counting(scope, receive, send)
+            await self._counting(scope, receive, send, most=most)
         else:
             await self._inner(scope, receive, send)
 
-    def _refusal(self, headers: Headers) -> tuple[int, str] | None:
+    def _most(self, scope: Scope) -> int:
+        """Return how many bytes the body of a request may have."""
+        takes_documents = scope["method"] == "POST" and _DOCUMENTS.search(scope["path"])
+        return self._max_document if takes_documents else self._max
+
+    def _refusal(self, headers: Headers, most: int) -> tuple[int, str] | None:
         if len(headers.getlist("host")) > 1:
             return 400, "A request has one Host header."
         if not self._any_host and not _is_here(_host_of(headers.get("host", ""))):
             return 421, "This server answers only on this machine: name it 127.0.0.1 or localhost."
         if headers.get("content-encoding", "identity").lower() != "identity":
             return 415, "Send the body as it is: compressed bodies are not accepted."
-        if not _fits(headers.get("content-length"), self._max):
-            return 413, self._too_large
+        if not _fits(headers.get("content-length"), most):
+            return 413, _too_large(most)
         return None
 
-    @property
-    def _too_large(self) -> str:
-        return f"A request body has at most {self._max} bytes."
-
-    async def _counting(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _counting(self, scope: Scope, receive: Receive, send: Send, *, most: int) -> None:
         seen, answered = 0, False
 
         async def counted() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._max:
+            if seen > most:
                 raise BodyTooLarge
             return message
 
@@ -69,9 +77,15 @@ class Limits:
         except BodyTooLarge:
             if answered:
                 raise
-            await problem(413, self._too_large, headers={"connection": "close"})(scope, receive, send)
+            await problem(413, _too_large(most), headers={"connection": "close"})(scope, receive, send)
 
 
+def _too_large(most: int) -> str:
+    return f"A request body has at most {most} bytes."
+
+
+_DOCUMENTS: Final = re.compile(r"/v1/knowledge/[^/]+/documents\Z")
+"""Where documents are sent to."""
 _PORT: Final = ":"
 _UNSPECIFIED: Final = frozenset({"0.0.0.0", "[::"})  # noqa: S104 - compared with, not listened on
 """As :func:`_host_of` returns them."""

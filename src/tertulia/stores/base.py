@@ -34,6 +34,7 @@ from tertulia.definitions import AgentDefinition, StoredAgent
 from tertulia.messages import Flag, Message
 from tertulia.stores.documents import DocumentStore
 from tertulia.stores.ledger import RunReader, RunStore
+from tertulia.stores.states import KeptState, StateStore
 
 
 class AgentStore(Protocol):
@@ -80,7 +81,7 @@ class AgentStore(Protocol):
 
 
 class ConversationStore(Protocol):
-    """Conversations and their messages; runs alone write messages.
+    """Conversations and their messages; runs write them, and :meth:`append`.
 
     Laws: a branch shares the messages that it began with: they have the same ids and numbers in
     both, and what is marked in one is marked in all that share it. Lock order: a conversation
@@ -134,13 +135,20 @@ class ConversationStore(Protocol):
         """
         ...
 
-    async def append(self, tenant: int, conversation: str, messages: Sequence[Message]) -> Conversation:
+    async def append(
+        self, tenant: int, conversation: str, messages: Sequence[Message], *, tokens: Sequence[int]
+    ) -> Conversation:
         """Put messages at the end of a conversation that were said elsewhere; no run is begun.
 
-        They get the numbers after the head, in their order; messages whose id stands in it already are
-        left out, so that the same call again changes nothing. What they say of a run, a turn or a
-        number counts nothing. Raises ``NotFound``, :class:`~tertulia.errors.ConversationClosed`, and
-        :class:`~tertulia.errors.ConversationBusy` if a run holds the conversation or waits in line.
+        They get the numbers after the head, in their order; messages whose id stands in it already,
+        its own or shared, are left out, so that the same call again changes nothing. ``tokens`` are
+        the estimated ones of each message, in the same order. What they say of a run, a turn or a
+        number counts nothing.
+
+        Raises ``NotFound``; :class:`~tertulia.errors.ConversationClosed`, and
+        :class:`~tertulia.errors.ConversationBusy` if a run holds the conversation or waits in line;
+        :class:`~tertulia.errors.InvalidInput`, and nothing is appended, if an id has not the form of
+        ours, or stands in another conversation of the tenant.
         """
         ...
 
@@ -178,51 +186,6 @@ class ConversationStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptState:
-    """What a provider keeps of a conversation or a user."""
-
-    value: str
-    """JSON text."""
-    version: int
-    """Counts its changes, from 1."""
-
-
-class StateStore(Protocol):
-    """What providers keep beside the log: one JSON text for each scope and source.
-
-    A scope is the id of a conversation, or ``user:`` and a user's id; a source names a provider.
-
-    Laws: a branch that begins at its source's head begins with the states of that conversation, and
-    goes its own way then; one that begins earlier has none. What a source whose name begins with
-    ``view:`` keeps is derived from messages: it goes for every conversation whose version rises
-    because a message was marked, in that transaction. States of a conversation go with it.
-    """
-
-    async def get(self, tenant: int, scope: str, source: str) -> KeptState | None:
-        """Return a state; ``None`` if there is none."""
-        ...
-
-    async def put(
-        self, tenant: int, scope: str, source: str, value: str | None, *, expected_version: int
-    ) -> int:
-        """Write a state, or take it away (``None``); return its version now, 0 if it is gone.
-
-        ``expected_version`` is the one that was read, 0 for none: raises
-        :class:`~tertulia.errors.VersionMoved` if it is another by now. Raises ``NotFound`` if the scope
-        is a conversation that is not there.
-        """
-        ...
-
-    async def all_of(self, tenant: int, scope: str) -> dict[str, KeptState]:
-        """Return all states of a scope, by source."""
-        ...
-
-    async def forget(self, tenant: int, scope: str) -> int:
-        """Take away all states of a scope; return how many there were."""
-        ...
-
-
 @runtime_checkable
 class SupportsTaking(Protocol):
     """A store in the memory of this process: conversations can be taken out of it and put in whole.
@@ -237,16 +200,22 @@ class SupportsTaking(Protocol):
     def put_in(self, taken: "Taken") -> Conversation:
         """Keep a conversation as it is given, in the place of one with the same id.
 
-        Messages are numbered in their order; its version is higher than that of the one that it
-        replaces. Raises ``NotFound`` if there is no such agent,
-        :class:`~tertulia.errors.ConversationBusy` if a run holds the one that would be replaced.
+        Messages keep their ids and are numbered in their order; ``tokens`` is taken as it is given.
+        What has the same id goes, with its runs and keys; branches of it keep what they share. Its
+        version is higher than that of the one that it replaces, or of any that was dropped.
+
+        Raises ``NotFound`` if there is no such agent, ``InvalidInput`` if two messages have one id,
+        :class:`~tertulia.errors.SessionMismatch` if its alias names another conversation,
+        :class:`~tertulia.errors.ConversationBusy` if a run holds the one that would be replaced, or
+        waits in line.
         """
         ...
 
     def drop(self, tenant: int, conversation_id: str) -> None:
         """Forget a conversation that no other is a branch of, with its runs, states and keys.
 
-        Nothing happens if it is not there; raises ``ConversationBusy`` while a run holds it.
+        Nothing happens if it is not there; raises ``ConversationBusy`` while a run holds it or waits
+        in line, ``InvalidInput`` if a branch shares messages of it.
         """
         ...
 

@@ -62,8 +62,18 @@ class Posting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """A collection, and how much is in it."""
+
+    name: str
+    documents: int
+    passages: int
+    characters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """How much a collection holds."""
+    """How much a collection holds, for weighing terms."""
 
     passages: int
     length: int
@@ -79,7 +89,10 @@ class DocumentStore(Protocol):
     """
 
     async def put(self, document: Document, passages: Sequence[NewPassage]) -> Document:
-        """Keep a document; return it as it is kept."""
+        """Keep a document; return it as it is kept.
+
+        How many passages it has, and when it was made, is what the store finds itself.
+        """
         ...
 
     async def get(self, tenant: int, document_id: str) -> Document:
@@ -90,6 +103,12 @@ class DocumentStore(Protocol):
         self, tenant: int, collection: str | None = None, *, after: str | None = None, limit: int = 100
     ) -> list[Document]:
         """Return the documents of a collection, or of all."""
+        ...
+
+    async def collections(
+        self, tenant: int, *, after: str | None = None, limit: int = 100
+    ) -> list[Collection]:
+        """Return the collections by name; ``after`` is the name of the last one seen."""
         ...
 
     async def delete(self, tenant: int, document_id: str) -> None:
@@ -103,7 +122,10 @@ class DocumentStore(Protocol):
     async def postings(
         self, tenant: int, collection: str, terms: Sequence[str], *, limit: int = 100_000
     ) -> dict[str, list[Posting]]:
-        """Return where these terms stand in a collection, at most ``limit`` postings for each term."""
+        """Return where these terms stand in a collection, at most ``limit`` postings for each term.
+
+        They are in order of document and place; a term that does not occur is left out.
+        """
         ...
 
     async def passages(self, tenant: int, places: Sequence[tuple[str, int]]) -> list[Passage]:

@@ -1,8 +1,10 @@
 """What becomes of a request, decided from plain facts: the same for every store."""
 
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from tertulia import ids
 from tertulia.conversations import (
     Branch,
     Claimant,
@@ -23,17 +25,22 @@ from tertulia.errors import (
     Failure,
     HeadMoved,
     IdempotencyMismatch,
+    InvalidInput,
     LeaseLost,
     NotWaiting,
     StopRequested,
     VersionMoved,
 )
-from tertulia.messages import Flag
+from tertulia.messages import Flag, Message, check_text
+from tertulia.parts import encode_content
+from tertulia.stores.states import USER_SCOPE
 
 SUSPECT_ATTEMPTS: Final = 2
 """After so many claims without a trace in the journal a run may be what ends its processes."""
 KEY_LIFE_US: Final = 24 * 60 * 60 * 1_000_000
 """How long after its first acceptance an idempotency key is known; later it is a new one."""
+STATE_MOVED: Final = "somebody else has written this state meanwhile; read it again"
+STANDS_ELSEWHERE: Final = "a message with one of these ids stands in another conversation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +206,63 @@ def check_version(newest: StoredAgent, expected_version: int | None) -> None:
     """
     if expected_version not in {None, newest.version}:
         raise VersionMoved(f"the agent is at version {newest.version} by now; ask again")
+
+
+def check_sayable(messages: Sequence[Message], tokens: Sequence[int]) -> None:
+    """Return if these can be put at the end of a conversation; raises ``InvalidInput``."""
+    if len(messages) != len(tokens):
+        raise InvalidInput("it must be said of every message how many tokens it has, and of no other")
+    for message in messages:
+        if not ids.is_id(message.id, prefix=ids.MESSAGE):
+            raise InvalidInput(f"the ids of messages look like {ids.MESSAGE}_ and 32 hexadecimal digits here")
+        check_text(message.author or "", what="the author of a message")
+        _check_content(message)
+
+
+def _check_content(message: Message) -> None:
+    try:
+        encode_content(message.content)
+    except TypeError as error:
+        raise InvalidInput("a message holds half of a surrogate pair; send valid Unicode") from error
+
+
+def check_appendable(standing: Standing) -> None:
+    """Return if messages can be put at the end of a conversation, no run being begun.
+
+    Raises what :func:`check_open` raises, then :class:`~tertulia.errors.ConversationBusy`.
+    """
+    check_open(standing)
+    if not standing.is_free:
+        raise ConversationBusy("a run holds the conversation, or waits in line; ask again when it has ended")
+
+
+def not_there(
+    messages: Sequence[Message], tokens: Sequence[int], *, there: Container[str]
+) -> list[tuple[Message, int]]:
+    """Return the messages that do not stand in a conversation yet, each once, with their tokens."""
+    first: dict[str, tuple[Message, int]] = {}
+    for message, size in zip(messages, tokens, strict=True):
+        if message.id not in there:
+            first.setdefault(message.id, (message, size))
+    return list(first.values())
+
+
+def said_elsewhere(message: Message, *, number: int, at: int) -> Message:
+    """Return a message as it stands in the log that no run of this conversation has said."""
+    return replace(
+        message, number=number, run_id=None, turn=0, created_at=message.created_at or at, stands_for=()
+    )
+
+
+def is_of_user(scope: str) -> bool:
+    """Whether the scope of a state is a user; all others are conversations."""
+    return scope.startswith(USER_SCOPE)
+
+
+def check_state(version: int, expected_version: int) -> None:
+    """Return if a state is at the version that was read; raises :class:`~tertulia.errors.VersionMoved`."""
+    if version != expected_version:
+        raise VersionMoved(STATE_MOVED)
 
 
 def can_perform(claimant: Claimant | None, performer: str) -> bool:

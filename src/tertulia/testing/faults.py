@@ -17,8 +17,9 @@ from tertulia.errors import (
 from tertulia.testing.fake.said import FAILURE, PLACE, Said, filler
 from tertulia.testing.fake.sent import INVALID, failure, response
 
-Kind: TypeAlias = Literal["call", "fetch", "embed"]
-"""Asking for an answer, for one that is kept, or for vectors."""
+Kind: TypeAlias = Literal["call", "fetch", "embed", "converse"]
+"""Asking for an answer, for one that is kept, or for vectors, or beginning, changing or deleting a
+conversation."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,7 +38,8 @@ class Fault:
     match: str = ""
     """Strikes only requests whose body, or whose path if they have none, holds this."""
     on: Kind = "call"
-    """What it strikes: calls, the fetching of kept answers (``fetch``), or embeddings (``embed``)."""
+    """What it strikes: calls, the fetching of kept answers (``fetch``), and, with a status only,
+    embeddings (``embed``) and what is done to conversations (``converse``)."""
     tokens: int | None = None
     """Pieces of an answer that ``cut`` and ``stall`` let through; ``None``: half of its bytes."""
     size: int = 10_000_000
@@ -88,6 +90,8 @@ _HALF: Final = b"half a letter: \xc3"
 _HTML: Final = b"text/html"
 _EVENTS: Final = b"text/event-stream"
 _DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = {
+    "no-background": {"match": '"background":true', "times": None},
+    "no-store": {"match": '"store":true', "times": None},
     "no-stream-options": {"match": "stream_options", "times": None},
 }
 _BY_ERROR: Final[Mapping[type[Exception], str]] = {
@@ -125,6 +129,8 @@ _RESPONSES: Final[Mapping[str, Callable[[Fault], bytes]]] = {
     "503": _status(503, "service_unavailable"),
     "garbage-sse": _ok(b"data: {this is\n\ndata: not JSON\n\n", _EVENTS),
     "malformed": _ok(b"<html>this is not an answer</html>", _HTML),
+    "no-background": _status(400, INVALID, message="background mode is not supported"),
+    "no-store": _status(400, INVALID, message="answers cannot be stored"),
     "no-stream-options": _status(400, INVALID, message="unknown: stream_options"),
     "quota": _status(429, "insufficient_quota", "insufficient_quota"),
     "too-long": _status(400, INVALID, "context_length_exceeded"),
@@ -144,6 +150,7 @@ KINDS: Final = frozenset({*_RESPONSES, *_SAID, *_ACTED})
 ``400`` … ``503``     that status, in OpenAI's form; ``429`` and ``503`` may say when to come back
 ``quota``             429 for good; ``too-long``: 400 for a prompt that does not fit
 ``no-stream-options`` 400 for every request with ``stream_options``
+``no-background``     400 for every request for background work; ``no-store``: for one to be kept
 ``malformed``         HTML instead of an answer; ``garbage-sse``: a stream of no JSON
 ``empty``             an answer without choices or output
 ``nul``               a NUL and half a surrogate pair in the text; ``bad-utf8``: half of a letter's bytes

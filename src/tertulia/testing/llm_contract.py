@@ -11,7 +11,7 @@ import pytest
 
 from tertulia.agent_settings import ModelSettings
 from tertulia.definitions import ToolSpec
-from tertulia.errors import MissingExtra, ModelError, ModelRefused
+from tertulia.errors import AnswerGone, MissingExtra, ModelError, ModelRefused
 from tertulia.llms.base import LLM, Begun, Finished, LLMEvent, Prompt, ReasoningDelta, Shown, TextDelta
 from tertulia.llms.options import LLMOptions, LLMPlug, ModelName
 from tertulia.parts import Media, Part, Reasoning, Text, ToolCall, ToolResult, Unknown
@@ -157,6 +157,22 @@ class LLMContract:
         await llm.abandon("no such id")
 
         assert (await finished(llm, a_prompt())).text
+
+    async def test_what_is_not_kept_cannot_be_gone_on_from(self, llm: LLM) -> None:
+        for prompt in (replace(a_prompt(), follows="no such id"), replace(a_prompt(), within="no such id")):
+            with pytest.raises(AnswerGone):
+                await heard(llm, prompt)
+
+        assert (await finished(llm, a_prompt())).text
+
+    async def test_conversations_are_begun_only_where_answers_are_kept(self, llm: LLM) -> None:
+        try:
+            begun = await llm.begin_conversation()
+        except ModelRefused as refusal:
+            begun = ""
+            assert str(refusal)
+
+        assert bool(begun) == llm.keeps_answers
 
     async def test_failure_is_one_of_ours(self, failing: LLM) -> None:
         with pytest.raises((ModelError, MissingExtra)):

@@ -17,12 +17,14 @@ Hypothesis.
 from tertulia.testing.contracts.abandoned import AbandonedContract
 from tertulia.testing.contracts.accepting import AcceptContract
 from tertulia.testing.contracts.agents import AgentContract
+from tertulia.testing.contracts.appending import AppendContract
 from tertulia.testing.contracts.branch_requests import BranchRequestContract
 from tertulia.testing.contracts.branching import ForkContract
 from tertulia.testing.contracts.closing import ClosingContract
 from tertulia.testing.contracts.committing import CommitContract
 from tertulia.testing.contracts.content import ContentContract
 from tertulia.testing.contracts.conversations import ConversationContract
+from tertulia.testing.contracts.documents import DocumentContract
 from tertulia.testing.contracts.isolation import IsolationContract
 from tertulia.testing.contracts.jobs import JobContract
 from tertulia.testing.contracts.journaling import JournalContract
@@ -36,6 +38,7 @@ from tertulia.testing.contracts.recording import RecordContract
 from tertulia.testing.contracts.repeating import KeyContract, RepeatContract
 from tertulia.testing.contracts.resuming import ResumingContract
 from tertulia.testing.contracts.rolling_back import InterruptContract, RollbackContract
+from tertulia.testing.contracts.states import BranchStateContract, StateContract, ViewStateContract
 from tertulia.testing.contracts.stopping import StopContract
 from tertulia.testing.contracts.waiting import DecideContract, WaitContract
 
@@ -45,6 +48,7 @@ class StoreContract(
     ConversationContract,
     ForkContract,
     MarkContract,
+    AppendContract,
     ClosingContract,
     AcceptContract,
     KeyContract,
@@ -65,6 +69,10 @@ class StoreContract(
     LeaseContract,
     RunListContract,
     JobContract,
+    StateContract,
+    BranchStateContract,
+    ViewStateContract,
+    DocumentContract,
     IsolationContract,
     ContentContract,
     OpeningContract,

@@ -10,6 +10,7 @@ from typing_extensions import override
 from tertulia.errors import MissingExtra, UnknownModel
 from tertulia.llms.base import LLMEvent, Prompt
 from tertulia.llms.by_pydantic_ai.manners import manners_of
+from tertulia.llms.leaning import check_stands_alone
 from tertulia.llms.options import LLMOptions, LLMPlug, ModelName, SupportsTrying
 from tertulia.llms.per_loop import PerLoop
 from tertulia.registry import load
@@ -57,6 +58,7 @@ class PydanticAILLM(LLMPlug, SupportsTrying):
 
     @override
     async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
+        check_stands_alone(prompt)
         model = await self._opened()
         async with aclosing(model.stream(prompt)) as events:
             async for event in events:

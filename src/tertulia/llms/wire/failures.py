@@ -18,6 +18,9 @@ from tertulia.errors import (
 )
 from tertulia.llms.wire.sse import decode
 
+LOCKED: Final = "conversation_locked"
+"""Code of a failure that passes when the provider has ended what it does in a conversation."""
+
 _BY_STATUS: Final[Mapping[int, type[ModelError]]] = {
     408: ModelTimeout,
     413: ContextTooLong,
@@ -30,6 +33,7 @@ _BY_STATUS: Final[Mapping[int, type[ModelError]]] = {
 _BY_CODE: Final[Mapping[str, type[ModelError]]] = {
     "billing_hard_limit_reached": ModelRefused,
     "billing_not_active": ModelRefused,
+    LOCKED: ModelBusy,
     "context_length_exceeded": ContextTooLong,
     "exceed_context_size_error": ContextTooLong,
     "insufficient_quota": ModelRefused,

@@ -27,7 +27,8 @@ class ResponsesAnswer:
 
     ``is_kept`` and ``works_alone`` say what its provider was asked for: to keep the answer, and to
     work on it even if we go away. Such an answer may go on with another reply where one was cut;
-    ``goes_on_with`` is the id of one that an earlier call began.
+    ``goes_on_with`` is the id of one that an earlier call began, ``leans_on`` that of what it goes on
+    from.
     """
 
     def __init__(
@@ -37,8 +38,9 @@ class ResponsesAnswer:
         is_kept: bool = False,
         works_alone: bool = False,
         goes_on_with: str | None = None,
+        leans_on: str | None = None,
     ) -> None:
-        self._model = model
+        self._model, self._leans_on = model, leans_on
         self._is_kept = is_kept or goes_on_with is not None
         self._works_alone = works_alone or goes_on_with is not None
         self._frames = Frames()
@@ -177,7 +179,7 @@ class ResponsesAnswer:
             self._has_heard = True
             note(self, event, out)
         elif kind is None and event.get("error"):
-            raise failure_in(event)
+            raise failure_in(event, self._leans_on)
 
     def _note_text(self, event: JSONObject, out: list[LLMEvent]) -> None:
         delta = event.get("delta")
@@ -219,7 +221,7 @@ class ResponsesAnswer:
         self._settle(response, out)
 
     def _note_failure(self, event: JSONObject, _out: list[LLMEvent]) -> None:
-        raise failure_in(event)
+        raise failure_in(event, self._leans_on)
 
     def _note_done(self, out: list[LLMEvent]) -> None:
         """Take note that a server said no more than that its stream has ended."""
@@ -230,7 +232,7 @@ class ResponsesAnswer:
 
     def _settle(self, response: JSONObject, out: list[LLMEvent]) -> None:
         if response.get("error") or str(response.get("status")) in _OVER:
-            raise failure_in(response)
+            raise failure_in(response, self._leans_on)
         given = response.get("output")
         items = given if isinstance(given, list) and given else self._items
         if isinstance(ident := response.get("id"), str) and ident:

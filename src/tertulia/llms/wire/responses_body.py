@@ -15,9 +15,9 @@ from tertulia.llms.wire.responses_items import WIRE, encode_items, why_withheld
 from tertulia.llms.wire.tool_list import encode_tools, parameters
 from tertulia.llms.withheld import refuse_new_media
 
-Skill: TypeAlias = Literal["keeping", "encrypting", "summing_up"]
-"""What not every model or server can do: keep an answer, give its reasoning back to us encrypted,
-tell its reasoning in short."""
+Skill: TypeAlias = Literal["working_alone", "keeping", "encrypting", "summing_up"]
+"""What not every model or server can do: work on even if we go away, keep an answer, give its
+reasoning back to us encrypted, tell its reasoning in short."""
 
 LEAST_TOKENS: Final = 16
 """The least that the API lets an answer be limited to."""
@@ -39,16 +39,19 @@ class Dialect:
 
     def works_alone(self, settings: ModelSettings) -> bool:
         """Whether an answer is to be worked on by the provider even if we go away."""
-        return bool(settings.background) and "keeping" not in self.lacks
+        return bool(settings.background) and not self.lacks & {"keeping", "working_alone"}
 
-    def keeps(self, settings: ModelSettings) -> bool:
-        """Whether the provider is to keep the answer."""
-        return bool(settings.store or settings.background) and "keeping" not in self.lacks
+    def keeps(self, prompt: Prompt) -> bool:
+        """Whether the provider is to keep the answer; it does where it kept what came before."""
+        is_asked = prompt.settings.store or self.works_alone(prompt.settings) or prompt.leans_on is not None
+        return bool(is_asked) and "keeping" not in self.lacks
 
     def used(self, prompt: Prompt) -> frozenset[Skill]:
         """Return what a prompt asks for of that which could be lacking."""
         asked: set[Skill] = set()
-        if self.keeps(prompt.settings):
+        if self.works_alone(prompt.settings):
+            asked.add("working_alone")
+        if self.keeps(prompt):
             asked.add("keeping")
         elif _may_reason(prompt):
             asked.add("encrypting")
@@ -61,10 +64,10 @@ def encode(model: str, prompt: Prompt, dialect: Dialect) -> bytes:
     """Return the request's body; of a long history only what is new is worked on.
 
     System messages stay where they stand, as items: the beginning of what the model reads is the same
-    from turn to turn, and an answer that follows a kept one needs not be told them again. The stop
-    sequences, the seed and the penalties of a prompt's settings are left out, as this API has none,
-    and ``max_tokens`` is never less than it takes. Raises :class:`~tertulia.errors.ModelRefused` for
-    newly sent media that cannot be sent.
+    from turn to turn, and an answer that follows a kept one needs not be told them again: the provider
+    adds all that it is sent to what it keeps. The stop sequences, the seed and the penalties of a
+    prompt's settings are left out, as this API has none, and ``max_tokens`` is never less than it takes.
+    Raises :class:`~tertulia.errors.ModelRefused` for newly sent media that cannot be sent.
     """
     refuse_new_media(prompt.messages, why_withheld)
     head = b'{"model":%s,"input":[' % orjson.dumps(model)
@@ -91,7 +94,9 @@ def _rest(prompt: Prompt, dialect: Dialect) -> dict[str, Any]:
         fields["background"] = True
     if prompt.wants_deltas or works_alone:
         fields["stream"] = True
-    if prompt.follows:
+    if prompt.within is not None:
+        fields["conversation"] = prompt.within
+    elif prompt.follows is not None:
         fields["previous_response_id"] = prompt.follows
     if "encrypting" in used:
         fields["include"] = ["reasoning.encrypted_content"]

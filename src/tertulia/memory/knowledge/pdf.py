@@ -62,7 +62,7 @@ def _told(content: bytes, limits: ReadingLimits) -> dict[str, Any]:
         ) from error
     except subprocess.CalledProcessError as error:
         raise InvalidInput(
-            "this PDF cannot be read: it is damaged, or needs too much memory; "
+            "this PDF cannot be read: it is damaged, or needs too much time or memory; "
             "save it anew with another program, or send its text"
         ) from error
     told: dict[str, Any] = orjson.loads(ran.stdout)

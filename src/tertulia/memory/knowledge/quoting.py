@@ -33,11 +33,12 @@ def quoted(collection: str, hits: Sequence[Hit], *, max_tokens: int) -> str:
 
     Every line of a quotation begins with a mark, so that nothing in it can be taken for something else.
     """
-    within = _within(hits, max_tokens - estimate(_PREFACE))
+    preface = _PREFACE.format(collection=collection)
+    within = _within(hits, max_tokens - estimate(preface))
     if not within:
         return ""
     blocks = [_block(number, quotation) for number, quotation in enumerate(joined(within), start=1)]
-    return "\n\n".join((_PREFACE.format(collection=collection), *blocks))
+    return "".join((preface, *blocks))
 
 
 def joined(hits: Sequence[Hit]) -> list[Quotation]:
@@ -102,4 +103,4 @@ def _continued(text: str, following: str) -> str:
 def _block(number: int, quotation: Quotation) -> str:
     source = ", ".join(filter(None, (quotation.document, quotation.where)))
     lines = "\n".join(f"> {line}".rstrip() for line in quotation.text.splitlines())
-    return f"[{number}] {source}\n{lines}"
+    return f"\n\n[{number}] {source}\n{lines}"

@@ -104,6 +104,10 @@ class Fold:
         """Return what there is now, in order."""
         return [entry.message for entry in self._entries if entry is not None]
 
+    def total_of(self, rule: Rule) -> int:
+        """Return how much there is now, as a rule counts."""
+        return self._totals[self.rules.index(rule)]
+
     def message_at(self, place: int) -> Message:
         """Return the message that stands at a place."""
         return self._entry(place).message

@@ -42,7 +42,8 @@ def make(room: Room, source: Log, branch: Branch, *, now: int) -> Log:
         created_at=now,
         updated_at=now,
     )
-    log = room.add(Log(row=row, segments=_shared(source, upto=branch.at)))
+    states = dict(source.states) if branch.at == parent.head else {}
+    log = room.add(Log(row=row, segments=_shared(source, upto=branch.at), states=states))
     for segment in log.segments:
         segment.owner.sharers.append(log)
     return log

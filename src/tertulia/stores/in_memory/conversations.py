@@ -2,12 +2,15 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 
 from typing_extensions import override
 
 from tertulia.conversations import Branch, Conversation, NewConversation, Once
-from tertulia.errors import ConversationBusy, NotFound, SessionMismatch
+from tertulia.errors import ConversationBusy, InvalidInput, NotFound, SessionMismatch
 from tertulia.messages import Flag, Message
+from tertulia.parts import decode_content, encode_content
+from tertulia.stores import rules
 from tertulia.stores.base import ConversationStore
 from tertulia.stores.in_memory import branching, marking
 from tertulia.stores.in_memory.once import made_before, note
@@ -62,6 +65,23 @@ class InMemoryConversations(ConversationStore):
             log = self._state.rooms[tenant].known_log(conversation)
             if (log.row.closed is None) is not (reason is None):
                 log.close(reason, now=self._state.now())
+            return log.row
+
+    @override
+    async def append(
+        self, tenant: int, conversation: str, messages: Sequence[Message], *, tokens: Sequence[int]
+    ) -> Conversation:
+        rules.check_sayable(messages, tokens)
+        with self._state.lock:
+            room = self._state.rooms[tenant]
+            log = room.known_log(conversation)
+            rules.check_appendable(log.standing())
+            there = {message.id for message in messages if log.shows(message.id)}
+            new = rules.not_there(messages, tokens, there=there)
+            if any(message.id in room.written for message, _ in new):
+                raise InvalidInput(rules.STANDS_ELSEWHERE)
+            if new:
+                _append(log, new, now=self._state.now())
             return log.row
 
     @override
@@ -144,6 +164,22 @@ def make(room: Room, new: NewConversation, *, tenant: int, now: int) -> Log:
         updated_at=now,
     )
     return room.add(Log(row=row))
+
+
+def _append(log: Log, new: Sequence[tuple[Message, int]], *, now: int) -> None:
+    """Put messages at the end of a conversation, with their tokens; content as after a round trip."""
+    head = log.row.head
+    log.say(
+        [
+            replace(
+                rules.said_elsewhere(message, number=number, at=now),
+                content=decode_content(encode_content(message.content)),
+            )
+            for number, (message, _) in enumerate(new, start=head + 1)
+        ]
+    )
+    tokens = log.row.tokens + sum(size for _, size in new)
+    log.row = replace(log.row, head=head + len(new), tokens=tokens, updated_at=now)
 
 
 def _is_at_work(log: Log, number: int) -> bool:

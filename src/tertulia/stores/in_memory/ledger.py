@@ -124,7 +124,7 @@ def _numbered(log: Log, entry: Entry, *, now: int) -> int:
     if entry.input is None:
         return entry.run.input_number
     head = log.row.head + 1
-    log.messages.append(replace(entry.input, number=head))
+    log.say([replace(entry.input, number=head)])
     log.row = replace(log.row, head=head, tokens=log.row.tokens + entry.tokens, updated_at=now)
     entry.input = None
     return head
@@ -146,8 +146,7 @@ def write(room: Room, log: Log, entry: Entry, commit: Commit, *, now: int) -> No
         journal(entry, step)
     for frame in commit.frames:
         tell(entry, frame, now=now)
-    log.messages += said_now
-    room.written.update(message.id for message in said_now)
+    log.say(said_now)
     _want(room, entry, commit, now=now)
     log.row = replace(
         log.row,

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from tertulia.messages import Flag, Message
 from tertulia.stores.in_memory.state import Log
+from tertulia.stores.states import VIEW_SOURCE
 
 
 def mark(log: Log, numbers: Iterable[int], flag: Flag, *, now: int) -> None:
@@ -25,6 +26,8 @@ def mark(log: Log, numbers: Iterable[int], flag: Flag, *, now: int) -> None:
         touched |= {each.row.id: each for each in showing}
     for each in touched.values():
         each.row = replace(each.row, version=each.row.version + 1, updated_at=now)
+        for source in [source for source in each.states if source.startswith(VIEW_SOURCE)]:
+            del each.states[source]
 
 
 def _marked(message: Message, flag: Flag) -> Message:

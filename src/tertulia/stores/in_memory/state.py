@@ -2,7 +2,7 @@
 
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from threading import Lock
@@ -12,6 +12,7 @@ from tertulia.definitions import StoredAgent
 from tertulia.errors import NotFound
 from tertulia.messages import Message
 from tertulia.stores.rules import SUSPECT_ATTEMPTS, Standing
+from tertulia.stores.states import KeptState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,12 @@ class Log:
     """Where numbers 1 … ``base`` stand, in order."""
     sharers: list["Log"] = field(default_factory=list, repr=False)
     """The branches that share messages of its own."""
+    numbers: dict[str, int] = field(default_factory=dict, repr=False)
+    """Of its own messages, by their ids."""
+    written: set[str] = field(default_factory=set, repr=False)
+    """Ids of all messages of its room that have a number."""
+    states: dict[str, KeptState] = field(default_factory=dict)
+    """What providers keep of it, by source."""
     entries: list[Entry] = field(default_factory=list)
     """Run ``n`` stands at place ``n - 1``."""
     unfinished: list[Entry] = field(default_factory=list)
@@ -124,6 +131,18 @@ class Log:
         """Return the conversation in whose log a message of this one stands: itself, or an ancestor."""
         shared = (segment.owner for segment in self.segments if segment.first <= number <= segment.last)
         return next(shared, self)
+
+    def say(self, messages: Iterable[Message]) -> None:
+        """Put messages at the end, which have their numbers."""
+        for message in messages:
+            self.messages.append(message)
+            self.numbers[message.id] = message.number
+            self.written.add(message.id)
+
+    def shows(self, message_id: str) -> bool:
+        """Whether a message of this id stands in it, its own or shared."""
+        shared = ((each, each.owner.numbers.get(message_id, 0)) for each in self.segments)
+        return message_id in self.numbers or any(each.first <= number <= each.last for each, number in shared)
 
     def own(self, number: int) -> Message:
         """Return a message that stands in this log."""
@@ -178,12 +197,16 @@ class Room:
     """Conversations of an agent that lists show, in order of creation."""
     runs: dict[str, Entry] = field(default_factory=dict)
     written: set[str] = field(default_factory=set)
-    """Ids of the messages that runs have written."""
+    """Ids of the messages that have a number."""
     busy: dict[str, Log] = field(default_factory=dict)
     """Conversations with unfinished runs."""
     keys: dict[tuple[str, str], KnownKey] = field(default_factory=dict)
     """By scope and key, the oldest first."""
     jobs: dict[str, JobEntry] = field(default_factory=dict)
+    user_states: dict[str, dict[str, KeptState]] = field(default_factory=dict)
+    """What providers keep of users, by scope and source."""
+    gone_version: int = 0
+    """The highest version of a conversation that was dropped: one that takes its id again is above it."""
 
     def agent(self, agent_id: str, *, version: int | None = None) -> StoredAgent:
         """Return an agent by id, at its newest version or the one given; raises ``NotFound``."""
@@ -195,7 +218,7 @@ class Room:
 
     def add(self, log: Log) -> Log:
         """Put a new conversation where it can be found; return it."""
-        row = log.row
+        row, log.written = log.row, self.written
         self.logs[row.id] = log
         if row.alias is not None:
             self.aliases[row.alias] = row.id
@@ -210,6 +233,13 @@ class Room:
     def known_log(self, conversation: str) -> Log:
         """Return a conversation by id or alias; raises ``NotFound``."""
         log = self.log(conversation)
+        if log is None:
+            raise NotFound("there is no such conversation")
+        return log
+
+    def log_of_id(self, conversation_id: str) -> Log:
+        """Return a conversation by its id alone; raises ``NotFound``."""
+        log = self.logs.get(conversation_id)
         if log is None:
             raise NotFound("there is no such conversation")
         return log

@@ -13,7 +13,7 @@ from tertulia import ids
 from tertulia.conversations import Branch, Conversation
 from tertulia.errors import InvalidInput, NotFound, SessionMismatch
 from tertulia.messages import now_us
-from tertulia.stores.sql import standing
+from tertulia.stores.sql import standing, states
 from tertulia.stores.sql.rows import HIDDEN, inserting
 from tertulia.stores.sql.schema import ALIASES, CONVERSATIONS, SEGMENTS, Id
 from tertulia.stores.sql.statements import Connection, Params, Statement, inserting_once
@@ -63,7 +63,7 @@ async def make(db: Connection, tenant: int, branch: Branch) -> str:
     there = await _existing(db, source, branch)
     if there is not None or not await _is_inserted(db, source, branch):
         return there or await _made_meanwhile(db, source, branch)
-    await db.together(_segments(source, branch))
+    await db.together(_shared(source, branch))
     return branch.id
 
 
@@ -107,8 +107,8 @@ async def _made_meanwhile(db: Connection, source: Conversation, branch: Branch) 
     return there
 
 
-def _segments(source: Conversation, branch: Branch) -> list[tuple[Statement, Params]]:
-    """Return the writes that list what the branch shares, with the source and with its ancestors."""
+def _shared(source: Conversation, branch: Branch) -> list[tuple[Statement, Params]]:
+    """Return the writes of what the branch begins with: lists of what it shares, and states."""
     key = {"tenant": source.tenant, "source": ids.to_bytes(source.id)}
     work: list[tuple[Statement, Params]] = []
     if min(source.base, branch.at) > 0:
@@ -121,6 +121,8 @@ def _segments(source: Conversation, branch: Branch) -> list[tuple[Statement, Par
             "to_number": branch.at,
         }
         work.append((_ADD, {**key, **own}))
+    if branch.at == source.head:
+        work.append(states.copied(source, branch.id))
     return work
 
 

@@ -10,12 +10,13 @@ from typing_extensions import override
 
 from tertulia import ids
 from tertulia.conversations import Branch, Conversation, NewConversation, Once
-from tertulia.errors import NotFound
+from tertulia.errors import InvalidInput, NotFound
 from tertulia.messages import Flag, Message
 from tertulia.parts import decode_content
+from tertulia.stores import rules
 from tertulia.stores.base import ConversationStore
-from tertulia.stores.sql import branching, closing, marking, standing
-from tertulia.stores.sql.database import Database
+from tertulia.stores.sql import appending, branching, closing, marking, standing
+from tertulia.stores.sql.database import Clash, Database
 from tertulia.stores.sql.once import renote, taken
 from tertulia.stores.sql.rows import (
     CONVERSATION_COLUMNS,
@@ -160,6 +161,20 @@ class SqlConversations(ConversationStore):
             return await closing.set_closed(db, tenant, conversation, reason)
 
         return await self._database.write(unit, tenant=tenant)
+
+    @override
+    async def append(
+        self, tenant: int, conversation: str, messages: Sequence[Message], *, tokens: Sequence[int]
+    ) -> Conversation:
+        async def unit(db: Connection) -> Conversation:
+            return await appending.append(db, tenant, conversation, messages, tokens=tokens)
+
+        rules.check_sayable(messages, tokens)
+        await self._database.check_room()
+        try:
+            return await self._database.write(unit, tenant=tenant)
+        except Clash as error:  # somebody else has just written one of these
+            raise InvalidInput(rules.STANDS_ELSEWHERE) from error
 
     @override
     async def get(self, tenant: int, conversation: str) -> Conversation:

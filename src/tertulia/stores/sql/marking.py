@@ -10,7 +10,7 @@ from tertulia import ids
 from tertulia.errors import ConversationBusy, NotFound
 from tertulia.messages import Flag, now_us
 from tertulia.parts import encode_content
-from tertulia.stores.sql import standing
+from tertulia.stores.sql import standing, states
 from tertulia.stores.sql.schema import CONVERSATIONS, FRAMES, MESSAGES, RUNS, SEGMENTS
 from tertulia.stores.sql.statements import Connection, Row, Statement, listed, places, size_for
 
@@ -125,6 +125,7 @@ async def _raise_versions(db: Connection, tenant: int, touched: Collection[bytes
         size = size_for(len(chunk))
         params = {"tenant": tenant, "at": at, **listed(chunk, prefix="touched", size=size)}
         await db.run(_raise(flag, size), params)
+    await states.drop_views(db, tenant, listing)
 
 
 async def _marked(db: Connection, key: dict[str, Any], numbers: Sequence[int], flag: Flag) -> list[Row]:

@@ -13,7 +13,7 @@ from tertulia.registry import load
 from tertulia.stores.sql.statements import Connection, Statement
 from tertulia.stores.sql.urls import dsn_of, path_of
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """The newest migration of this version; a test holds it against the scripts."""
 
 _REVISION: Final = Statement(select(table("alembic_version", column("version_num")).c.version_num))

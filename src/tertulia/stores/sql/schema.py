@@ -276,6 +276,57 @@ JOBS: Final = _table(
     key=("tenant", "id"),
 )
 
+STATES: Final = _table(
+    "states",
+    _tenant(),
+    _need("scope", Text),
+    _need("source", Text),
+    _need("version", Integer),
+    _need("value", Text),
+    _need("updated_at", BigInteger),
+    key=("tenant", "scope", "source"),
+)
+
+DOCUMENTS: Final = _table(
+    "documents",
+    _tenant(),
+    _need("id", Id),
+    _need("collection", Text),
+    _need("name", Text),
+    _need("media_type", Text),
+    _need("digest", Digest),
+    _need("characters", Integer),
+    _need("passages", Integer),
+    _need("length", BigInteger),
+    _need("created_at", BigInteger),
+    Index("uq_documents_name", "tenant", "collection", "name", unique=True),
+    key=("tenant", "id"),
+)
+
+PASSAGES: Final = _table(
+    "passages",
+    _tenant(),
+    _need("document_id", Id),
+    _need("place", Integer),
+    _need("location", Text),
+    _need("content", Text),
+    _need("length", Integer),
+    key=("tenant", "document_id", "place"),
+)
+
+POSTINGS: Final = _table(
+    "postings",
+    _tenant(),
+    _need("collection", Text),
+    _need("term", Text),
+    _need("document_id", Id),
+    _need("place", Integer),
+    _need("count", Integer),
+    _need("length", Integer),
+    Index("ix_postings_document", "tenant", "document_id"),
+    key=("tenant", "collection", "term", "document_id", "place"),
+)
+
 ERASURE: Final[dict[str, str]] = {
     "agents.name": "with the agent",
     "agent_versions.definition": "with the agent",
@@ -301,6 +352,16 @@ ERASURE: Final[dict[str, str]] = {
     "idempotency.key": "24 hours after its use, or with the conversation",
     "jobs.payload": "when the job is done, or with the conversation",
     "jobs.error": "holds no content",
+    "states.scope": "with the conversation or the user",
+    "states.source": "with the conversation or the user",
+    "states.value": "with the conversation or the user",
+    "documents.collection": "with the document",
+    "documents.name": "with the document",
+    "documents.media_type": "with the document",
+    "passages.location": "with the document",
+    "passages.content": "with the document",
+    "postings.collection": "with the document",
+    "postings.term": "with the document",
     "tenants.name": "with the tenant",
 }
 """Every text column that can hold something of somebody's, and when it goes."""

@@ -7,9 +7,11 @@ from tertulia.stores.base import Health, Store
 from tertulia.stores.sql.agents import SqlAgents
 from tertulia.stores.sql.conversations import SqlConversations
 from tertulia.stores.sql.database import Database
+from tertulia.stores.sql.documents import SqlDocuments
 from tertulia.stores.sql.jobs import SqlJobs
 from tertulia.stores.sql.migrate import HEAD, refuse_unknown, revision_on
 from tertulia.stores.sql.runs import SqlRuns
+from tertulia.stores.sql.states import SqlStates
 
 
 class SqlStore(Store):
@@ -21,6 +23,8 @@ class SqlStore(Store):
         self._conversations = SqlConversations(database)
         self._runs = SqlRuns(database)
         self._jobs = SqlJobs(database)
+        self._states = SqlStates(database)
+        self._documents = SqlDocuments(database)
 
     @property
     @override
@@ -41,6 +45,16 @@ class SqlStore(Store):
     @override
     def jobs(self) -> SqlJobs:
         return self._jobs
+
+    @property
+    @override
+    def states(self) -> SqlStates:
+        return self._states
+
+    @property
+    @override
+    def documents(self) -> SqlDocuments:
+        return self._documents
 
     @override
     async def open(self) -> None:

@@ -52,6 +52,11 @@ class Wish:
         return self.query.get(name, [None])[-1]
 
     @property
+    def changes_talks(self) -> bool:
+        """Whether something is done to conversations."""
+        return self.method != "GET" and self.room == "conversations"
+
+    @property
     def is_fetch(self) -> bool:
         """Whether it asks for a kept answer."""
         return self.method == "GET" and self.room == "responses" and len(self.names) == 1
@@ -90,6 +95,8 @@ def aside(model: FakeModel, wish: Wish) -> bytes:
     act = _ROUTES.get((wish.method, wish.room, len(wish.names)))
     if act is None or (len(wish.names) > 1 and wish.names[1] not in ("cancel", "input_items", "items")):
         return Wrong("no such path", status=404).response()
+    if wish.changes_talks and (fault := model.converse(wish.body)) and (whole := fault.response()):
+        return whole
     try:
         found = act(model, wish)
     except Wrong as wrong:

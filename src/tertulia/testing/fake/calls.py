@@ -9,10 +9,11 @@ from tertulia.testing.fake.chat import ChatAnswer
 from tertulia.testing.fake.checking_chat import check_chat
 from tertulia.testing.fake.checking_response import check_items, check_response
 from tertulia.testing.fake.completion import CompletionAnswer, check_completion
-from tertulia.testing.fake.keeping import Kept, Shelf, items_of, marks_in
+from tertulia.testing.fake.keeping import Kept, Shelf, Talk, items_of, marks_in
 from tertulia.testing.fake.model import Asked
 from tertulia.testing.fake.response import Item, ResponseAnswer
 from tertulia.testing.fake.said import Said, marks
+from tertulia.testing.fake.sent import Wrong
 from tertulia.testing.fake.wire import JSON, Answer, Request
 
 
@@ -27,7 +28,7 @@ class Call(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Raise ``Wrong`` for what OpenAI's server would refuse."""
+        """Raise ``Wrong`` for what OpenAI's server would refuse; else the call counts as begun."""
 
     @abstractmethod
     def asked(self) -> Asked:
@@ -41,8 +42,16 @@ class Call(ABC):
     def newest(self) -> str:
         """Return the newest thing that a user has said, as far as it is text."""
 
+    def tell(self, answer: Answer, event: bytes) -> None:
+        """Take note of an event that is about to be sent."""
+        return
+
     def finish(self, answer: Answer) -> None:
-        """Take note that an answer was given whole."""
+        """Take note that an answer is whole."""
+        return
+
+    def leave(self) -> None:
+        """Take note that nobody is answered any more; an answer in the background may go on."""
         return
 
 
@@ -115,12 +124,15 @@ class ResponseCall(Call):
         self.is_background = request.get("background") is True
         self._context: list[Item] = []
         self._items: list[Item] = []
+        self._kept: Kept | None = None
 
     @override
     def check(self) -> None:
         check_response(self.request)
         self._look_up()
         check_items(self._items, self._context, self._shelf)
+        if talk := self._shelf.talk_of(self.request):
+            talk.hold(self)
 
     @override
     def asked(self) -> Asked:
@@ -145,22 +157,42 @@ class ResponseCall(Call):
         return _newest(items_of(self.request.get("input")))
 
     @override
+    def tell(self, answer: Answer, event: bytes) -> None:
+        if isinstance(answer, ResponseAnswer) and answer.is_last(event):
+            self.finish(answer)
+
+    @override
     def finish(self, answer: Answer) -> None:
         if isinstance(answer, ResponseAnswer):
-            kept = self.kept(answer)
-            kept.status = answer.ends
+            kept = self._kept or self.kept(answer)
+            kept.become(answer.ends)
             if self.request.get("store") is not False:
                 self._shelf.add(kept)
-            self.converse(kept)
+            self._converse(kept)
+            self.leave()
+
+    @override
+    def leave(self) -> None:
+        talk = self._talk()
+        if talk and talk.holder is self and (self._kept is None or self._kept.is_over):
+            talk.holder = None
 
     def kept(self, answer: ResponseAnswer) -> Kept:
         """Return an answer as it is kept."""
-        return Kept(answer, self.request, self._context, self._items)
+        self._kept = Kept(answer, self.request, self._context, self._items)
+        return self._kept
 
-    def converse(self, kept: Kept) -> None:
-        """Add what was asked and answered to the conversation that it belongs to, if there is one."""
-        if talk := self._shelf.talk_of(self.request):
+    def _converse(self, kept: Kept) -> None:
+        """Add what was asked and answered to the conversation that it belongs to, if it is there."""
+        if (talk := self._talk()) and kept.output():
             talk.items += [*kept.input, *kept.output()]
+
+    def _talk(self) -> Talk | None:
+        """Return the conversation that it belongs to, if that is still there."""
+        try:
+            return self._shelf.talk_of(self.request)
+        except Wrong:
+            return None
 
     def _look_up(self) -> None:
         """Find what was said before; raises ``Wrong`` if it is kept no longer."""

@@ -92,6 +92,18 @@ class Talk:
     created: int
     metadata: object
     items: list[Item] = field(default_factory=list)
+    holder: object = None
+    """The call that is being answered in it; there is one at a time."""
+
+    def hold(self, call: object) -> None:
+        """Let a call be answered in it; raises ``Wrong`` while another one is."""
+        if self.holder not in (None, call):
+            raise Wrong(
+                "Another process is currently operating on this conversation. Please retry in a few seconds.",
+                param="conversation",
+                code="conversation_locked",
+            )
+        self.holder = call
 
     def told(self) -> bytes:
         """Return what is told of it, as JSON."""

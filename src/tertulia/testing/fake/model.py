@@ -64,7 +64,7 @@ class FakeModel:
     def reset(self) -> None:
         """Forget what was asked; settings, script, faults and kept answers stay."""
         self.calls = self.open = self.max_open = self.faulted = self.aborted = 0
-        self.fetches = self.embeddings = 0
+        self.fetches = self.embeddings = self.conversed = 0
         self._bodies: deque[bytes] = deque(maxlen=_KEPT_REQUESTS)
         self._by_message: Counter[str] = Counter()
 
@@ -181,6 +181,11 @@ class FakeModel:
         """Take note that vectors are asked for; return the fault that strikes."""
         self.embeddings += 1
         return self._struck("embed", self.embeddings, body)
+
+    def converse(self, body: bytes) -> Fault | None:
+        """Take note that something is done to conversations; return the fault that strikes."""
+        self.conversed += 1
+        return self._struck("converse", self.conversed, body)
 
     def reply(self, asked: Asked) -> Said | Fault:
         """Return what is said to a call, or the fault that the script has instead."""

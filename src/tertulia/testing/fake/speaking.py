@@ -32,6 +32,8 @@ class Speech:
             await self._answer(call, fault)
         except Wrong as wrong:
             self._transport.write(wrong.response())
+        finally:
+            call.leave()
 
     async def fetch(self, kept: Kept, fault: Fault | None, *, after: int | None) -> None:
         """Tell what has become of a kept answer: as it is now, or the events after a number, as they come."""
@@ -98,8 +100,8 @@ class Speech:
         yield STREAM_HEAD
         async with aclosing(_paced(answer.events(size), self._model.tps)) as events:
             async for event in events:
+                call.tell(answer, event)
                 yield framed(event)
-        call.finish(answer)
         yield STREAM_END
 
     def _begin(self, call: ResponseCall, answer: ResponseAnswer, size: int) -> Kept:
@@ -109,6 +111,7 @@ class Speech:
             kept.tell(event)
         self._model.keep(kept)
         kept.work = asyncio.create_task(self._work(call, kept, size))
+        kept.work.add_done_callback(lambda _: call.leave())
         return kept
 
     async def _work(self, call: ResponseCall, kept: Kept, size: int) -> None:
@@ -119,9 +122,7 @@ class Speech:
         if self._model.background_seconds:
             await asyncio.sleep(self._model.background_seconds)
         async for event in _paced(kept.answer.work(size), self._model.tps):
-            if kept.answer.is_last(event):
-                kept.become(kept.answer.ends)
-                call.converse(kept)
+            call.tell(kept.answer, event)
             kept.tell(event)
 
     async def _send(

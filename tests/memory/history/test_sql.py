@@ -1,0 +1,161 @@
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tertulia.conversations import DEFAULT_TENANT as TENANT
+from tertulia.errors import InvalidInput, ProviderError
+from tertulia.ids import CONVERSATION, new_id
+from tertulia.memory.history import SQLHistoryProvider
+from tertulia.memory.tokens import tokens_of
+from tertulia.stores import open_store
+from tertulia.stores.base import Store
+from tertulia.testing.builders import (
+    a_claimed_run,
+    a_conversation,
+    a_new_conversation,
+    a_submission,
+    all_texts,
+    an_agent,
+    an_exchange,
+)
+from tertulia.testing.history_contract import a_message, a_session, some_messages, what_counts
+
+
+async def test_session_is_a_conversation_of_the_server(store: Store) -> None:
+    history, said = SQLHistoryProvider(store), some_messages(3)
+
+    await history.append(a_session(user="ada"), said)
+
+    agent = await store.agents.get(TENANT, "Chef")
+    conversation = await store.conversations.get(TENANT, "s1")
+    assert conversation.agent_id == agent.id
+    assert conversation.user_id == "ada"
+    assert (conversation.head, conversation.tokens) == (3, sum(tokens_of(each.content) for each in said))
+    assert await all_texts(store, conversation) == ["0", "1", "2"]
+
+
+async def test_conversation_of_the_server_is_a_session(store: Store) -> None:
+    agent = await an_agent(store, name="Chef")
+    made = a_new_conversation(agent, alias="s1")
+    conversation = await store.conversations.create(TENANT, made)
+    await an_exchange(store, conversation, "hi", "hello")
+    history = SQLHistoryProvider(store)
+
+    by_alias = await history.load(a_session("s1"))
+    by_id = await history.load(a_session(conversation.id))
+
+    assert [message.text for message in by_alias] == ["hi", "hello"]
+    assert by_id == by_alias
+
+
+async def test_session_may_have_an_id_of_our_own_form(store: Store) -> None:
+    history, said, name = SQLHistoryProvider(store), some_messages(2), new_id(CONVERSATION)
+
+    await history.append(a_session(name), said)
+
+    assert (await store.conversations.get(TENANT, name)).id == name
+    assert what_counts(await history.load(a_session(name))) == said
+
+
+async def test_reading_makes_nothing(store: Store) -> None:
+    history = SQLHistoryProvider(store)
+
+    await history.load(a_session())
+    await history.recent(a_session(), limit=3)
+
+    assert await store.agents.page(TENANT) == []
+
+
+async def test_agent_that_is_there_stays_as_it_is(store: Store) -> None:
+    agent = await an_agent(store, name="Chef")
+
+    await SQLHistoryProvider(store).append(a_session(), [a_message()])
+
+    assert await store.agents.page(TENANT) == [agent]
+
+
+async def test_conversation_that_a_run_holds_takes_nothing(store: Store) -> None:
+    conversation = await a_conversation(store, await an_agent(store, name="Chef"))
+    await a_claimed_run(store, a_submission(conversation))
+    history = SQLHistoryProvider(store)
+
+    with pytest.raises(ProviderError, match="run") as raised:
+        await history.append(a_session(conversation.id), [a_message("secret")])
+
+    assert "secret" not in str(raised.value)
+
+
+async def test_ids_of_another_form_are_refused(store: Store) -> None:
+    history = SQLHistoryProvider(store)
+
+    with pytest.raises(InvalidInput, match="another form"):
+        await history.append(a_session(), [a_message(), replace(a_message(), id="mine")])
+
+    assert await history.load(a_session()) == []
+
+
+async def test_message_stands_in_one_session_only(store: Store) -> None:
+    history, said = SQLHistoryProvider(store), some_messages(2)
+    await history.append(a_session("one"), said)
+
+    with pytest.raises(InvalidInput):
+        await history.append(a_session("two"), [a_message(), said[1]])
+
+    assert await history.load(a_session("two")) == []
+
+
+async def test_store_that_was_lent_is_not_closed(store: Store) -> None:
+    history = SQLHistoryProvider(store)
+    await history.append(a_session(), [a_message()])
+
+    await history.close()
+
+    assert (await store.health()).ready
+    assert history.store_url == ""
+
+
+async def test_store_url_is_the_one_given(sqlite_url: str) -> None:
+    assert SQLHistoryProvider(sqlite_url).store_url == sqlite_url
+
+
+async def test_many_may_ask_before_it_is_open(sqlite_url: str) -> None:
+    history, turns = SQLHistoryProvider(sqlite_url), [some_messages(2) for _ in range(8)]
+
+    await asyncio.gather(*(history.append(a_session(f"{n}"), turn) for n, turn in enumerate(turns)))
+    kept = [what_counts(await history.load(a_session(f"{n}"))) for n in range(8)]
+    await history.close()
+
+    assert kept == turns
+
+
+async def test_database_that_cannot_be_reached_is_a_failure(tmp_path: Path) -> None:
+    history = SQLHistoryProvider(f"sqlite:///{tmp_path}")  # a directory
+
+    for _ in range(2):
+        with pytest.raises(ProviderError, match="the store of the history"):
+            await history.load(a_session())
+        with pytest.raises(ProviderError, match="the store of the history"):
+            await history.append(a_session(), [a_message()])
+    await history.close()
+
+
+def test_url_that_names_no_database_is_refused() -> None:
+    for url in ("ftp://somewhere", "memory://", ""):
+        with pytest.raises(InvalidInput):
+            SQLHistoryProvider(url)
+
+
+async def test_what_it_keeps_is_there_for_the_server(sqlite_url: str) -> None:
+    history, said = SQLHistoryProvider(sqlite_url), some_messages(2)
+    await history.append(a_session(), said)
+    await history.close()
+
+    store = open_store(sqlite_url)
+    await store.open()
+    kept = await store.conversations.messages(TENANT, (await store.conversations.get(TENANT, "s1")).id)
+    await store.close()
+
+    assert what_counts(kept) == said
+    assert [message.number for message in kept] == [1, 2]

@@ -39,7 +39,7 @@ format: $(STAMP) ## Bring the code into shape
 
 lock: ## Bring the locks in line with pyproject.toml and with each other (needs uv)
 	@$(COMPILE) $(EXTRAS:%=--extra %) --group dev --group model --output-file requirements.lock pyproject.toml
-	@$(COMPILE) --constraint requirements.lock --extra mcp --extra providers --extra redis \
+	@$(COMPILE) --constraint requirements.lock --extra database --extra knowledge --extra mcp --extra providers --extra redis \
 	  --output-file deploy/requirements.lock pyproject.toml
 	@$(COMPILE) --constraint requirements.lock --output-file deploy/build.lock deploy/build.txt
 	@for lock in $(EXTRA_LOCKS); do \

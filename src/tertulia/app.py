@@ -1,30 +1,53 @@
 """The composition root of the service: settings in, a working App out."""
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from tertulia.agent.stored import PERFORMER, AgentPerformer
 from tertulia.agent_settings import RunLimits
 from tertulia.conversations import DEFAULT_TENANT
-from tertulia.definitions import ToolChoice
-from tertulia.engine import Probe, unobserved
+from tertulia.definitions import ContextChoice, ToolChoice
+from tertulia.engine import Performer, Probe, unobserved
+from tertulia.errors import InvalidInput
 from tertulia.hints import open_hints
 from tertulia.llms import LLMOptions, Notify
 from tertulia.llms.models import Models
 from tertulia.llms.options import keep_quiet
 from tertulia.llms.prices import Prices
+from tertulia.memory.context import CONTEXTS
+from tertulia.memory.context.asking import check_names
+from tertulia.memory.context.base import ContextProvider
+from tertulia.memory.context.building import Means
+from tertulia.registry import load
 from tertulia.runtime import Runtime
 from tertulia.settings import Settings
 from tertulia.stores import Health, StoreOptions, open_store
 from tertulia.tools.loading import open_toolbox
 
+if TYPE_CHECKING:
+    from tertulia.programs import Programs, Servable
+
 _GRACE_SECONDS: Final = 1.0
+_READ_DATABASES: Final = "tertulia.memory.context.database_file:read_databases_file"
+_SHOWN: Final = 50
+"""Characters of a name that is none which are told."""
 
 
 class App:
     """Everything that the service is made of, and nothing that listens."""
 
-    def __init__(self, settings: Settings, *, notify: Notify = keep_quiet, probe: Probe = unobserved) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        agents: "Sequence[Servable]" = (),
+        notify: Notify = keep_quiet,
+        probe: Probe = unobserved,
+    ) -> None:
+        """Put together what the settings say; ``agents`` are served beside those that they name.
+
+        Nothing is opened yet. Raises :class:`InvalidInput`, saying what to mend.
+        """
         self.settings = settings
         self.store = open_store(settings.database_url, StoreOptions(synchronous=settings.sqlite_synchronous))
         self.models = Models(
@@ -36,6 +59,9 @@ class App:
             ),
         )
         self.toolbox = open_toolbox(settings.tools, settings.mcp_file)
+        self._databases = _databases(settings)
+        self._programs = _programs(settings, agents)
+        programs = self._performers()
         self._agents = AgentPerformer(
             self.store,
             self.models,
@@ -43,18 +69,32 @@ class App:
             call_seconds=settings.model_timeout_seconds,
             toolbox=self.toolbox,
             limits=_limits(settings),
+            databases=self._databases,
+            programs=programs,
         )
         self.runtime = Runtime(
             self.store,
-            {PERFORMER: self._agents},
+            {PERFORMER: self._agents, **programs},
             hints=open_hints(settings.hints_url or settings.database_url),
             lease_seconds=settings.lease_seconds,
             probe=probe,
         )
 
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The names of the agents of programs that are served."""
+        return self._programs.names if self._programs else ()
+
     async def start(self) -> None:
         """Open the store and begin to work; raises what opening it raises."""
         await self.runtime.start()
+        if self._programs is None:
+            return
+        try:
+            await self._programs.register(self.store, url=self.settings.database_url)
+        except BaseException:
+            await self.stop()
+            raise
 
     def drain(self) -> None:
         """Begin to take leave: be ready for nothing new, and send elsewhere who can go on elsewhere."""
@@ -66,6 +106,10 @@ class App:
         Who listens has given answers that somebody waits for their time already.
         """
         await self.runtime.stop(grace_seconds=min(_GRACE_SECONDS, self.settings.shutdown_seconds))
+        if self._programs is not None:
+            await self._programs.close()
+        for database in self._databases.values():
+            await database.close()
         await self.models.close()
         await self.toolbox.close()
 
@@ -86,12 +130,44 @@ class App:
         """
         self.toolbox.check(choices)
 
+    def check_context_providers(self, choices: Sequence[ContextChoice]) -> None:
+        """Raise :class:`InvalidInput` unless this installation has these, and they take these options."""
+        means = Means(store=self.store, tenant=DEFAULT_TENANT, databases=self._databases)
+        check_names([_built(choice, means) for choice in choices])
+
     async def summarize(self, conversation: str, *, tenant: int = DEFAULT_TENANT) -> dict[str, Any]:
         """Return a summary of a conversation: the keys of its agent's response shape, and ``summary``.
 
         It is kept nowhere. Raises ``NotFound``, and what :func:`tertulia.turn.summarize` raises.
         """
         return await self._agents.summarize(await self.store.conversations.get(tenant, conversation))
+
+    def _performers(self) -> dict[str, Performer]:
+        if self._programs is None:
+            return {}
+        return self._programs.performers(self.store, self.models, limits=_limits(self.settings))
+
+
+def _programs(settings: Settings, agents: "Sequence[Servable]") -> "Programs | None":
+    # Most installations have none; what agents in Python are made of takes a while to import.
+    if not settings.agents and not agents:
+        return None
+    found: Programs = load("tertulia.programs:Programs").found(settings.agents, agents)
+    return found
+
+
+def _databases(settings: Settings) -> Mapping[str, ContextProvider]:
+    if settings.databases_file is None:
+        return {}
+    found: Mapping[str, ContextProvider] = load(_READ_DATABASES)(settings.databases_file)
+    return found
+
+
+def _built(choice: ContextChoice, means: Means) -> ContextProvider:
+    if choice.name not in CONTEXTS:
+        there_are = ", ".join(sorted(CONTEXTS))
+        raise InvalidInput(f"there is no context provider {choice.name[:_SHOWN]!r}; there are: {there_are}")
+    return CONTEXTS.get(choice.name).build(choice.options, means)
 
 
 def _limits(settings: Settings) -> RunLimits:

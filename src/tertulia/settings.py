@@ -71,10 +71,15 @@ class Settings(BaseModel):
     """Seconds that the steps of one run may take, without the time that it waits for a decision."""
     run_max_cost: float | None = Field(default=None, ge=0)
     """US dollars that one run may cost."""
+    agents: str = ""
+    """Where agents are that were written in Python: modules, or ``module:name`` for one or several of them,
+    parted by commas."""
     tools: str = ""
     """Where functions for agents are: modules, or ``module:name`` for one of them, parted by commas."""
     mcp_file: Path | None = None
     """A JSON file that names servers of tools: ``{"mcpServers": {…}}``, as it is widely used."""
+    databases_file: Path | None = None
+    """A JSON file that names the databases which agents may be let to read: ``{"databases": {…}}``."""
     max_body_bytes: int = Field(default=1_000_000, ge=1024)
     """Size of a request body at most."""
     max_document_bytes: int = Field(default=10_000_000, ge=1024)

@@ -8,7 +8,8 @@ import pytest
 from typing_extensions import override
 
 from tertulia.memory.context.base import ContextProvider, RunContext
-#from tertulia.memory.context.database import DatabaseProvider
+from tertulia.memory.context.database import DatabaseProvider
+from tertulia.memory.context.knowledge import KnowledgeProvider
 from tertulia.memory.context.mem0 import Mem0ContextProvider
 from tertulia.memory.context.user_facts import UserFacts
 from tertulia.memory.sessions import Outcome, ProviderRun
@@ -54,7 +55,7 @@ class TestMem0(LearningContract):
             yield Mem0ContextProvider(api_key=KEY, base_url=fake.base_url)
 
 
-class _TestDatabase(ContextContract):
+class TestDatabase(ContextContract):
     @pytest.fixture
     def provider(self, tmp_path: Path) -> ContextProvider:
         path = tmp_path / "shop.db"
@@ -62,6 +63,14 @@ class _TestDatabase(ContextContract):
             connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, total REAL)")
         connection.close()
         return DatabaseProvider(f"sqlite:///{path}", tables=["orders"])
+
+
+class TestKnowledge(ContextContract):
+    @pytest.fixture
+    async def provider(self) -> ContextProvider:
+        handbook = KnowledgeProvider("handbook")
+        await handbook.add("What we know about you: your holidays begin in May.", name="you.txt")
+        return handbook
 
 
 class TestNothing(ContextContract):

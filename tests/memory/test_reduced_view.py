@@ -181,6 +181,40 @@ async def test_another_process_reads_no_more_than_is_shown() -> None:
     assert spoken.log.first > 580
 
 
+async def test_another_process_reads_no_more_if_what_is_shown_stands_far_apart() -> None:
+    spoken = await Spoken(truncation).begin()
+    await spoken.say(spoken.talk.system("be kind"), *spoken.talk.turns(300))
+    warm = await spoken.shown()
+
+    spoken.log.read = 0
+    cold = await spoken.shown(spoken.other_process())
+
+    assert sent(cold) == sent(warm)
+    assert texts(warm)[0] == "be kind"
+    assert spoken.log.read <= 10
+
+
+async def test_what_was_learned_and_what_others_have_said_since_are_both_shown() -> None:
+    spoken = await Spoken(truncation).begin()
+    await spoken.say(spoken.talk.user("question"))
+    await spoken.shown()
+
+    before, answer = spoken.row, await spoken.say(spoken.talk.assistant("answer"))
+    spoken.view.learn(before, answer, budget=BUDGET)
+    await spoken.say(*spoken.talk.turns(1))
+
+    assert texts(await spoken.shown()) == ["question", "answer", "q0", "a0"]
+
+
+async def test_nothing_is_learned_of_what_was_never_shown() -> None:
+    spoken = await Spoken(truncation).begin()
+    said = await spoken.say(spoken.talk.user("question"))
+
+    spoken.view.learn(spoken.row, said, budget=BUDGET)
+
+    assert texts(await spoken.shown()) == ["question"]
+
+
 async def test_withdrawn_messages_are_shown_no_more_even_if_they_were_kept() -> None:
     spoken = await Spoken(truncation).begin()
     said = await spoken.say(*spoken.talk.turns(5))
@@ -206,6 +240,21 @@ async def test_no_model_is_asked_twice_for_one_summary() -> None:
     assert len(llm.prompts) == 1
     assert sent(warm) == sent(cold)
     assert texts(warm) == ["Summary of the earlier conversation:\nthey spoke", "q3", "a3", "q4", "a4"]
+
+
+async def test_a_process_that_was_passed_by_takes_over_the_summary_that_another_has_made() -> None:
+    llm = ScriptedLLM(["they spoke"])
+    spoken = await Spoken(lambda: SummarizationReducer(llm, 4, 4)).begin()
+    await spoken.say(*spoken.talk.turns(2))
+    await spoken.shown()
+
+    await spoken.say(*spoken.talk.turns(3))
+    other = await spoken.shown(spoken.other_process())
+    await spoken.say(spoken.talk.user("next"))
+    here = await spoken.shown()
+
+    assert len(llm.prompts) == 1
+    assert texts(here) == [*texts(other), "next"]
 
 
 async def test_a_summary_is_made_in_a_step_of_the_run_and_only_when_it_is_due() -> None:
@@ -383,22 +432,22 @@ def test_what_was_kept_and_what_is_read_anew_are_the_same(  # all that can happe
             said = await spoken.say(message)
             if place == withdrawn_at:
                 marked = spoken.store.conversations.mark(0, spoken.row.id, [said[0].number], Flag.WITHDRAWN)
-                spoken.row = await marked
+                spoken.row, said = await marked, []
             if place in forgotten_at:
                 spoken.view = spoken.other_process()
             if place in shown_at:
-                await _same_everywhere(spoken, budget=budget)
+                await _same_everywhere(spoken, said, budget=budget)
 
     asyncio.run(go_on())
 
 
-async def _same_everywhere(spoken: Spoken, *, budget: int) -> None:
+async def _same_everywhere(spoken: Spoken, newest: Sequence[Message], *, budget: int) -> None:
     """Show a conversation here, from the store's state and from the whole log; all must be the same."""
     most = 1_000_000
-    warm = await spoken.view.show(spoken.row, newest=(), budget=budget, most=most)
+    warm = await spoken.view.show(spoken.row, newest=newest, budget=budget, most=most)
     cold = await spoken.other_process().show(spoken.row, newest=(), budget=budget, most=most)
     anew = ReducedView(spoken.log, InMemoryStore().states, spoken.reducer())
-    with_nothing = await _shown_anew(anew, spoken, budget=budget, most=most)
+    with_nothing = await anew.show(spoken.row, newest=(), budget=budget, most=most)
     assert list(warm) == list(cold) == list(with_nothing)
     assert warm.tokens == cold.tokens == with_nothing.tokens
     if len(warm):
@@ -408,10 +457,6 @@ async def _same_everywhere(spoken: Spoken, *, budget: int) -> None:
         check_response(
             orjson.loads(responses_body.encode("m", Prompt(messages=warm), responses_body.Dialect()))
         )
-
-
-async def _shown_anew(view: ReducedView, spoken: Spoken, *, budget: int, most: int) -> Passage:
-    return await view.show(spoken.row, newest=(), budget=budget, most=most)
 
 
 async def test_while_nothing_is_cut_the_prompt_begins_with_the_bytes_of_the_one_before() -> None:

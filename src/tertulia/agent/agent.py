@@ -1,7 +1,7 @@
 """Agents of a program: made in code, asked by their own name, and never changed by being asked."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,6 +17,7 @@ from tertulia.agent.parts import (
     AgentParts,
     AgentTool,
     Histories,
+    SupportsClosing,
     checked_context_providers,
     names_of,
     sorted_tools,
@@ -32,6 +33,7 @@ from tertulia.events import Event
 from tertulia.llms.base import LLM
 from tertulia.llms.models import Models
 from tertulia.memory.context.base import ContextProvider
+from tertulia.memory.history.base import HistoryProvider
 from tertulia.memory.reducers.base import Reducer
 from tertulia.settings import load_settings
 from tertulia.stores import Store, open_store
@@ -156,6 +158,11 @@ class Agent:
         return self._parts.stored
 
     @property
+    def parts(self) -> AgentParts:
+        """What it is made of, for who carries out its runs elsewhere."""
+        return self._parts
+
+    @property
     def digest(self) -> str:
         """Digest of what shapes its answers: instructions, shape, tools, providers; not its model."""
         return self._parts.digest
@@ -171,6 +178,11 @@ class Agent:
         return self._parts.histories.service is not None
 
     @property
+    def histories(self) -> tuple[HistoryProvider, ...]:
+        """The history providers that are told what was said."""
+        return self._parts.histories.told
+
+    @property
     def reads_log(self) -> bool:
         """Whether its history is the log, and not what another provider keeps."""
         return self._parts.histories.read is None
@@ -178,7 +190,7 @@ class Agent:
     def session_of(self, id: str, *, conversation_id: str, user: str | None) -> Session:
         """Return a session that was there before, with the id of its conversation."""
         session = Session(self, self._host, id=id, user=user)
-        session.conversation_id = conversation_id
+        session.conversation_id, session.is_restored = conversation_id, True
         return session
 
     def create_session(self, id: str | None = None, *, user: str | None = None) -> Session:
@@ -252,14 +264,15 @@ class Agent:
 
     async def close(self) -> None:
         """Let go of everything that was opened; it opens again when it is asked again."""
-        for host in {self._host, self._aside}:
-            await host.close()
-        for context in self._parts.context_providers:
-            await context.close()
-        for history in self._parts.histories.told:
-            await history.close()
-        await self._parts.toolbox.close()
-        await self._parts.models.close()
+        parts = self._parts
+        async with AsyncExitStack() as closing:  # the last first, and all of them, whatever one raises
+            closing.push_async_callback(parts.models.close)
+            closing.push_async_callback(parts.toolbox.close)
+            for plug in (*parts.context_providers, *parts.histories.told):
+                if isinstance(plug, SupportsClosing):
+                    closing.push_async_callback(plug.close)
+            for host in {self._host, self._aside}:
+                closing.push_async_callback(host.close)
 
     async def __aenter__(self) -> Self:
         return self

@@ -55,6 +55,13 @@ async def events_of(
             await _cancel(runtime, ticket.run.id)
 
 
+async def cancel_accepted(runtime: Runtime, submitting: asyncio.Future[Ticket]) -> None:
+    """Cancel what is being accepted while its caller is gone; what was not accepted is none."""
+    await asyncio.wait({submitting})
+    if not submitting.cancelled() and submitting.exception() is None:
+        await _cancel(runtime, submitting.result().run.id)
+
+
 async def _until(
     events: AsyncGenerator[Numbered, None], within_seconds: float | None
 ) -> AsyncGenerator[Event, None]:

@@ -11,7 +11,7 @@ from tertulia.agent.parts import AgentParts
 from tertulia.agent.performing import ProgramPerformer
 from tertulia.conversations import DEFAULT_TENANT
 from tertulia.definitions import AgentDefinition, StoredAgent
-from tertulia.errors import ConversationBusy, DuplicateName, InvalidInput, NotFound
+from tertulia.errors import ConversationBusy, DuplicateName, InvalidInput, NotFound, StoreBusy
 from tertulia.hints import open_hints
 from tertulia.llms.per_loop import PerLoop
 from tertulia.runtime import Runtime
@@ -24,17 +24,20 @@ MEMORY: Final = "memory://"
 class Host:
     """An agent's engines, opened when they are first asked for, and closed with their event loop.
 
-    Conversations in the memory of this process live as long as somebody holds them.
+    Conversations in the memory of this process live as long as somebody holds them, unless they are in
+    a store that was lent.
     """
 
     def __init__(self, parts: AgentParts, store: str | Store | None) -> None:
         self._parts = parts
         given = MEMORY if store is None else store
         lent = open_store(given) if given == MEMORY else given
+        self._forgets = given == MEMORY
         self.memory = lent if isinstance(lent, SupportsTaking) else None
         self.is_kept = self.memory is None
         self._doors = doors = PerLoop(lambda: _Door(parts, lent))
         self._held: WeakValueDictionary[str, Hold] = WeakValueDictionary()
+        self._left: set[str] = set()
         finalize(self, _leave, doors)
 
     async def runtime(self) -> Runtime:
@@ -52,9 +55,10 @@ class Host:
         """
         hold = self._held.get(key)
         if hold is None:
-            hold = self._held[key] = Hold(conversation_id)
-            if self.memory is not None:
-                finalize(hold, _drop, self.memory, hold.named)
+            hold = self._held[key] = Hold(conversation_id, self._left)
+            if self.memory is not None and self._forgets:
+                _sweep(self.memory, self._left)
+                finalize(hold, _drop, self.memory, hold.named, self._left)
         return hold
 
     def has(self, conversation_id: str) -> bool:
@@ -80,8 +84,9 @@ class Host:
 class Hold:
     """Somebody's interest in a conversation."""
 
-    def __init__(self, conversation_id: str) -> None:
-        self.named = [conversation_id]
+    def __init__(self, conversation_id: str, left: set[str]) -> None:
+        self.named, self._left = [conversation_id], left
+        left.discard(conversation_id)
 
     @property
     def conversation_id(self) -> str:
@@ -91,6 +96,7 @@ class Hold:
     @conversation_id.setter
     def conversation_id(self, found: str) -> None:
         self.named[0] = found
+        self._left.discard(found)
 
 
 class _Door:
@@ -163,10 +169,18 @@ async def _close_at_the_end(door: _Door) -> AsyncGenerator[None, None]:
         await door.close()
 
 
-def _drop(memory: SupportsTaking, named: list[str]) -> None:
-    # A run may still be ending, and branches need what they share.
-    with suppress(ConversationBusy, InvalidInput):
-        memory.drop(DEFAULT_TENANT, named[0])
+def _drop(memory: SupportsTaking, named: list[str], left: set[str]) -> None:
+    left.add(named[0])
+    _sweep(memory, left)
+
+
+def _sweep(memory: SupportsTaking, left: set[str]) -> None:
+    """Drop what nobody holds any more; what cannot be dropped yet is left for the next time."""
+    for conversation_id in sorted(left.copy(), reverse=True):  # branches before what they share
+        # A run may still be ending; and who collects garbage may be in the middle of a write.
+        with suppress(ConversationBusy, InvalidInput, StoreBusy):
+            memory.drop(DEFAULT_TENANT, conversation_id)
+            left.discard(conversation_id)
 
 
 def _leave(doors: PerLoop[_Door]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 import orjson
 
@@ -27,6 +27,17 @@ from tertulia.tools.toolbox import SERVER, Toolbox
 AgentTool: TypeAlias = Tool | ToolSource | RemoteTools | Callable[..., Any]
 """A tool, a function that becomes one, a server of tools, or one elsewhere by its address."""
 AgentHistory: TypeAlias = HistoryProvider | ServiceHistoryProvider
+
+
+@runtime_checkable
+class SupportsClosing(Protocol):
+    """Lets go of what it has opened; those who opened nothing need not be able to."""
+
+    async def close(self) -> None:
+        """Let go of it; may be called twice."""
+        ...
+
+
 PROGRAM: Final = "program:"
 """What the name of a performer begins with that is part of a program."""
 
@@ -67,7 +78,8 @@ class Histories:
                 "ServiceHistoryProvider"
             )
         _check_names(plugs)
-        log = next((each for each in read if isinstance(each, SupportsLog)), None)
+        # One that was lent a store has no URL to offer, and is asked like any other.
+        log = next((each for each in read if isinstance(each, SupportsLog) and each.store_url), None)
         if log is None:
             return cls(
                 store=store,

@@ -71,7 +71,12 @@ class ProgramPerformer(Performer):
 def _view(parts: AgentParts, store: Store) -> View:
     histories = parts.histories
     if histories.read is not None:
-        return ProvidedView(histories.read, agent=parts.definition.name, reducer=histories.reducer)
+        return ProvidedView(
+            histories.read,
+            agent=parts.definition.name,
+            reducer=histories.reducer,
+            log=store.conversations,
+        )
     if histories.reducer is not None:
         return ReducedView(store.conversations, store.states, histories.reducer)
     return LogView(store.conversations)

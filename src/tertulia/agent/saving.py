@@ -29,6 +29,7 @@ MOST_BYTES: Final = 1_000_000
 """Size of a signed session at most."""
 VIEWS: Final = "view:"
 """What the sources of states begin with that are derived from messages."""
+_MOST_VERSIONS: Final = 2**53
 LEAST_KEY: Final = 16
 """Bytes of a key to sign with at least."""
 
@@ -46,6 +47,8 @@ class SavedSession:
     first_message: str | None
     state: str | None
     closed: str | None
+    version: int
+    """States of views and services hold for this one."""
 
     def taken(self, session: "Session", agent_id: str) -> Taken:
         """Return the conversation to be put into the memory of this process."""
@@ -60,6 +63,7 @@ class SavedSession:
             first_message=self.first_message,
             state=self.state,
             closed=self.closed,
+            version=self.version,
             created_at=now_us(),
         )
         return Taken(conversation=row, messages=self.messages, states=self.states)
@@ -90,11 +94,14 @@ def restored(agent: "Agent", host: Host, given: Mapping[str, Any] | str, *, forc
     if not force:
         _check_agent(agent, told["agent"])
     try:
-        session = agent.session_of(told["id"], conversation_id=told["conversation_id"], user=told.get("user"))
+        session = agent.session_of(
+            told["id"], conversation_id=told["conversation_id"], user=_text_or_none(told, "user")
+        )
         if host.memory is not None:
             session.unsettled = _saved_session(told)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidInput(f"this is no session as to_dict() tells it: {error}") from error
+        session.told_service_id = _text_or_none(told, "service_session_id")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"this is no session as to_dict() tells it: {type(error).__name__}") from error
     return session
 
 
@@ -151,6 +158,7 @@ def _content(kept: SavedSession, agent: "Agent") -> dict[str, Any]:
         "first_message": kept.first_message,
         "state": None if kept.state is None else orjson.loads(kept.state),
         "closed": kept.closed,
+        "version": kept.version if kept.version > 1 else None,
     }
     return told | {name: value for name, value in given.items() if value}
 
@@ -159,7 +167,7 @@ def _in_memory(session: "Session", memory: SupportsTaking) -> SavedSession:
     try:
         taken = memory.take(DEFAULT_TENANT, session.conversation_id)
     except NotFound:
-        return SavedSession(messages=(), states={}, first_message=None, state=None, closed=None)
+        return SavedSession(messages=(), states={}, first_message=None, state=None, closed=None, version=1)
     row = taken.conversation
     return SavedSession(
         messages=taken.messages,
@@ -167,6 +175,7 @@ def _in_memory(session: "Session", memory: SupportsTaking) -> SavedSession:
         first_message=row.first_message,
         state=row.state,
         closed=row.closed,
+        version=row.version,
     )
 
 
@@ -175,10 +184,25 @@ def _saved_session(told: Mapping[str, Any]) -> SavedSession:
     return SavedSession(
         messages=tuple(Message.from_dict(each) for each in told.get("messages", ())),
         states={name: orjson.dumps(value).decode() for name, value in told.get("states", {}).items()},
-        first_message=told.get("first_message"),
+        first_message=_text_or_none(told, "first_message"),
         state=None if state is None else orjson.dumps(state).decode(),
-        closed=told.get("closed"),
+        closed=_text_or_none(told, "closed"),
+        version=_version(told),
     )
+
+
+def _text_or_none(told: Mapping[str, Any], name: str) -> str | None:
+    found = told.get(name)
+    if found is not None and not isinstance(found, str):
+        raise TypeError(name)
+    return found
+
+
+def _version(told: Mapping[str, Any]) -> int:
+    version = told.get("version", 1)
+    if not isinstance(version, int) or not 1 <= version < _MOST_VERSIONS:
+        raise TypeError("version")
+    return version
 
 
 def _checked(given: Mapping[str, Any] | str) -> Mapping[str, Any]:

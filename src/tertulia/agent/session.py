@@ -1,14 +1,15 @@
 """Sessions: conversations of a program with one of its agents."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import Unpack, override
 
 from tertulia import ids
 from tertulia.agent import saving
-from tertulia.agent.following import events_of
+from tertulia.agent.following import cancel_accepted, events_of
 from tertulia.agent.hosting import Host
 from tertulia.agent.options import RunKeywords, Said, options_of, said_of
 from tertulia.agent.replies import AgentRunFinished, Reply
@@ -20,6 +21,7 @@ from tertulia.events import Event
 from tertulia.memory.tokens import tokens_of
 from tertulia.messages import Flag, Message
 from tertulia.runtime import RunOptions, Runtime, check_alias
+from tertulia.turn.copying import forget, session_of
 from tertulia.turn.linking import service_id
 
 if TYPE_CHECKING:
@@ -43,8 +45,15 @@ class Session:
         made = id if own and id else ids.new_id(ids.CONVERSATION)
         self._hold = host.hold(self.alias or made, made)
         self._state: str | None = None
+        self._agent_id: str | None = None
+        self._is_new, self._is_settled = id is None, False
+        """Whether it is known whose conversation it is."""
+        self.is_restored = False
+        """Whether it was another object before, of this agent or of one that it stands in for."""
         self.unsettled: saving.SavedSession | None = None
         """What it was restored from and is not in the memory of this process yet."""
+        self.told_service_id: str | None = None
+        """What it was restored with, until a run has said it anew."""
 
     @property
     def agent(self) -> "Agent":
@@ -70,7 +79,7 @@ class Session:
     @property
     def service_session_id(self) -> str | None:
         """The id under which the model's service has it, as of the last run here; ``None`` if it has not."""
-        return service_id(self._state)
+        return service_id(self._state) or self.told_service_id
 
     async def messages(self) -> list[Message]:
         """Return everything that was said, oldest first; what was erased has no content."""
@@ -114,11 +123,17 @@ class Session:
         saving.put(memory, taken, given)
 
     async def withdraw(self, *numbers: int) -> None:
-        """Have models shown these messages no more; they stay in the log."""
+        """Have models shown these messages no more; they stay in the log.
+
+        History providers that can are made to forget them; of others the ``ProviderError`` says so.
+        """
         await self._mark(numbers, Flag.WITHDRAWN)
 
     async def erase(self, *numbers: int) -> None:
-        """Erase the content of these messages for good; their numbers stay."""
+        """Erase the content of these messages for good; their numbers stay.
+
+        History providers that can are made to forget them; of others the ``ProviderError`` says so.
+        """
         await self._mark(numbers, Flag.DELETED)
 
     async def fork(self, at: int | None = None, *, id: str | None = None) -> "Session":
@@ -177,24 +192,46 @@ class Session:
         self, said: Said, options: RunKeywords, shape: TypedShape, *, deltas: bool
     ) -> AsyncGenerator[Event, None]:
         """Yield the events of a run in it; :meth:`Agent.run_stream` is for that."""
-        user = options.get("user")
-        if user is not None and self.user is not None and user != self.user:
-            raise InvalidInput("this session is another user's; create one for each user")
         runtime = await self._settled()
-        ticket = await self._submit(runtime, said, options_of(options, deltas=deltas), user=self.user or user)
+        user = await self._checked_user(runtime, options.get("user"))
+        ticket = await self._submit(runtime, said, options_of(options, deltas=deltas), user=user)
         self.conversation_id = ticket.conversation.id
         seconds = options.get("timeout")
         async with aclosing(events_of(runtime, ticket, shape, within_seconds=seconds)) as events:
             async for event in events:
                 if isinstance(event, AgentRunFinished) and self._agent.is_linked:
                     row = await runtime.store.conversations.get(DEFAULT_TENANT, ticket.conversation.id)
-                    self._state = row.state
+                    self._state, self.told_service_id = row.state, None
                 yield event
 
+    async def _checked_user(self, runtime: Runtime, user: str | None) -> str | None:
+        """Return whose session it is, or will be; raises ``InvalidInput`` if it is somebody else's."""
+        if not self._is_settled and not self._is_new:
+            with suppress(NotFound):
+                row = await runtime.store.conversations.get(DEFAULT_TENANT, self.id)
+                self._is_settled, self._agent_id = True, row.agent_id if self.is_restored else None
+                if self.user not in {None, row.user_id}:
+                    raise InvalidInput("there is a session with this id, and it is another user's")
+                self.user = row.user_id
+        if user is not None and user != self.user and (self._is_settled or self.user is not None):
+            raise InvalidInput("this session is another user's, or nobody's; create one for each user")
+        return self.user or user
+
     async def _submit(self, runtime: Runtime, said: Said, options: RunOptions, *, user: str | None) -> Ticket:
-        agent = await self._host.agent()
-        new = NewConversation(id=self.conversation_id, agent_id=agent.id, alias=self.alias, user_id=user)
-        return await runtime.submit(said_of(said), conversation=new, options=options)
+        agent_id = self._agent_id or (await self._host.agent()).id
+        new = NewConversation(id=self.conversation_id, agent_id=agent_id, alias=self.alias, user_id=user)
+        accepting = runtime.submit(said_of(said), conversation=new, options=options)
+        submitting = asyncio.ensure_future(accepting)
+        try:
+            ticket = await asyncio.shield(submitting)
+        except asyncio.CancelledError:
+            await cancel_accepted(runtime, submitting)
+            raise
+        if user != ticket.conversation.user_id and user is not None:  # another program was quicker
+            await runtime.cancel(ticket.run.id)
+            raise InvalidInput("there is a session with this id, and it is another user's")
+        self._is_settled, self.user = True, ticket.conversation.user_id
+        return ticket
 
     async def _settled(self) -> Runtime:
         """Return what runs are submitted to; what this was restored from is in its memory then."""
@@ -216,8 +253,10 @@ class Session:
 
     async def _made(self) -> tuple[Runtime, Conversation]:
         """Return its conversation, which is made if nothing was said yet."""
-        runtime, agent = await self._settled(), await self._host.agent()
-        new = NewConversation(id=self.conversation_id, agent_id=agent.id, alias=self.alias, user_id=self.user)
+        runtime = await self._settled()
+        user = await self._checked_user(runtime, self.user)
+        agent_id = self._agent_id or (await self._host.agent()).id
+        new = NewConversation(id=self.conversation_id, agent_id=agent_id, alias=self.alias, user_id=user)
         made = await runtime.store.conversations.create(DEFAULT_TENANT, new)
         self.conversation_id = made.id
         return runtime, made
@@ -226,7 +265,10 @@ class Session:
         runtime, found = await self._found()
         if found is None:
             raise NotFound("nothing was said in this session yet")
-        await runtime.store.conversations.mark(DEFAULT_TENANT, found.id, numbers, flag)
+        marked = await runtime.store.conversations.mark(DEFAULT_TENANT, found.id, numbers, flag)
+        said = await self.messages()
+        gone = [message.id for message in said if message.number in set(numbers)]
+        await forget(self._agent.histories, session_of(marked, agent=self._agent.name), gone)
 
     @override
     def __repr__(self) -> str:

@@ -51,6 +51,15 @@ def _root(
 
 @app.command()
 def serve(
+    agents: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODULE:NAME]...",
+            help="Agents written in Python, served beside those that are stored; TERTULIA_AGENTS.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
     host: Annotated[str | None, typer.Option(help="Address to listen on; TERTULIA_HOST.")] = None,
     port: Annotated[
         int | None, typer.Option(help="Port to listen on, 0 for a free one; TERTULIA_PORT.")
@@ -58,7 +67,7 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="Processes; more than one needs PostgreSQL.")] = 1,
 ) -> None:
     """Start the server."""
-    load("tertulia.cli.serve:serve")(host=host, port=port, workers=workers)
+    load("tertulia.cli.serve:serve")(agents or (), host=host, port=port, workers=workers)
 
 
 @app.command()
@@ -68,12 +77,20 @@ def chat(
     ] = None,
     *,
     new: Annotated[bool, typer.Option("--new", help="Begin a new conversation.")] = False,
+    agents: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:NAME",
+            help="Agents written in Python that can be talked to as well; TERTULIA_AGENTS.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Talk to an agent in the terminal, on the same database as the server.
 
     Goes on with the conversation in which something was said last. What is piped in is sent line by line.
     """
-    load("tertulia.cli.chat:chat")(agent, new=new)
+    load("tertulia.cli.chat:chat")(agent, new=new, agents=agents or ())
 
 
 @app.command()

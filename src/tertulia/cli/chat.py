@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import TextIO
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -17,9 +18,9 @@ from tertulia.server.exchanges import spoken
 from tertulia.settings import Settings, load_settings, misspelt
 
 
-def chat(agent: str | None, *, new: bool) -> None:
+def chat(agent: str | None, *, new: bool, agents: Sequence[str] = ()) -> None:
     """Talk until the person leaves, or the pipe ends."""
-    settings = load_settings()
+    settings = load_settings({"agents": ",".join(agents) or None})
     settings.make_data_dir()
     for name, nearest in misspelt(os.environ).items():
         _note(f"{name} is no setting" + (f"; did you mean {nearest}?" if nearest else ""))

@@ -5,9 +5,8 @@ import logging
 import os
 import signal
 import socket
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from errno import EADDRINUSE
 from types import FrameType
 from typing import Final, Literal
@@ -23,6 +22,7 @@ from tertulia.engine import Probe, unobserved
 from tertulia.errors import InvalidInput
 from tertulia.server import logs
 from tertulia.server.factory import create_app
+from tertulia.server.leaving import drained_when_asked, leave
 from tertulia.settings import PREFIX, Settings, load_settings, misspelt
 
 _LOG: Final = logging.getLogger(__name__)
@@ -31,9 +31,16 @@ _TICK_SECONDS: Final = 0.1
 _ASKED_TO_STOP: Final = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
-def serve(*, host: str | None, port: int | None, workers: int, probe: Probe = unobserved) -> None:
+def serve(
+    agents: Sequence[str] = (),
+    *,
+    host: str | None,
+    port: int | None,
+    workers: int,
+    probe: Probe = unobserved,
+) -> None:
     """Serve until asked to stop; ``probe`` watches the one process that there is without more workers."""
-    settings = load_settings({"host": host, "port": port})
+    settings = load_settings({"agents": ",".join(agents) or None, "host": host, "port": port})
     if workers > 1 and not settings.database_kind.startswith("postgres"):
         raise InvalidInput("several workers need a PostgreSQL database: set TERTULIA_DATABASE_URL")
     app = _app(settings, probe)
@@ -45,9 +52,13 @@ def serve(*, host: str | None, port: int | None, workers: int, probe: Probe = un
         return
     asyncio.run(_try(app))
     # The workers read the settings anew.
-    os.environ |= {f"{PREFIX}HOST": settings.host, f"{PREFIX}PORT": str(settings.port)}
+    os.environ |= {
+        f"{PREFIX}AGENTS": settings.agents,
+        f"{PREFIX}HOST": settings.host,
+        f"{PREFIX}PORT": str(settings.port),
+    }
     config = _config(settings, "tertulia.cli.serve:application", workers=workers)
-    _announce(settings, [listener])
+    _announce(app, [listener])
     Workers(config, sockets=[listener]).run()
 
 
@@ -98,7 +109,7 @@ class Server(uvicorn.Server):
         await self._app.start()
         await super().startup(sockets)
         settle()
-        _announce(self._app.settings, sockets or ())
+        _announce(self._app, sockets or ())
 
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -109,7 +120,7 @@ class Server(uvicorn.Server):
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        _leave(self._app, self._told_by)
+        leave(self._app, self._told_by)
         await super().shutdown(sockets)
         stopping = asyncio.ensure_future(self._app.stop())
         while not (stopping.done() or self.force_exit):
@@ -138,40 +149,8 @@ class Workers(Multiprocess):
                 worker.process.join(_TICK_SECONDS)
 
 
-@contextmanager
-def drained_when_asked(app: App) -> Iterator[None]:
-    """Drain an app as soon as its process is told by a signal to stop, and let the server hear of it too."""
-    loop = asyncio.get_running_loop()
-
-    def drain(sig: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(_leave, app, sig)
-        earlier = before.get(signal.Signals(sig))
-        if callable(earlier):
-            earlier(sig, frame)
-
-    before = {sig: signal.signal(sig, drain) for sig in _ASKED_TO_STOP} if _may_listen() else {}
-    try:
-        yield
-    finally:
-        for sig, earlier in before.items():
-            signal.signal(sig, earlier)
-
-
-def _leave(app: App, sig: int | None) -> None:
-    """Drain an app, and say so the first time."""
-    if not app.runtime.is_draining:
-        name = None if sig is None else signal.Signals(sig).name
-        within = app.settings.shutdown_seconds
-        logs.write(_LOG, logging.INFO, "stopping", signal=name, within_seconds=within)
-    app.drain()
-
-
-def _may_listen() -> bool:
-    """Whether this thread may listen to signals."""
-    return threading.current_thread() is threading.main_thread()
-
-
-def _announce(settings: Settings, listeners: Sequence[socket.socket]) -> None:
+def _announce(app: App, listeners: Sequence[socket.socket]) -> None:
+    settings = app.settings
     logs.write(
         _LOG,
         logging.INFO,
@@ -179,6 +158,7 @@ def _announce(settings: Settings, listeners: Sequence[socket.socket]) -> None:
         address=", ".join(map(_address, listeners)),
         database=settings.database_kind,
         model=settings.default_model,
+        **({"agents": ", ".join(app.served)} if app.served else {}),
     )
 
 

@@ -56,12 +56,11 @@ class ActiveRun:
         self._claim, self._live, self._desk = claim, live, desk
         self._silence, self._confirm = Silence(hold), confirm
         self._journal = Journal(claim, desk.probe)
-        is_followed = bool(claim.run.options.get("deltas"))
-        self._tape = Tape(claim.lease, live, is_followed=is_followed)
+        self._tape = Tape(claim.lease, live, is_followed=bool(claim.run.options.get("deltas")))
         self._conversation = claim.conversation
-        self._said: list[Message] = []
+        self._said, self._finish_reason = list[Message](), ""
+        # Why a turn of this run has closed the conversation, if one has.
         self._closed = claim.conversation.closed if claim.run.last_number else None
-        """Why the conversation has come to its end, if a turn of this run has closed it."""
         self._late: list[Event] | None = None
         """What is told while a commit foretells the next numbers."""
         self._effects, self._writes = Effects(), 0
@@ -196,6 +195,7 @@ class ActiveRun:
         await self._tell_with(self._commit(turn), told)
         self._desk.probe("commit.after")
         self._said += messages
+        self._finish_reason = turn.finish_reason
         self._conversation = with_turn(self._conversation, turn)
         self._closed = self._closed if turn.closes is None else turn.closes
         self._keep(messages)
@@ -254,7 +254,7 @@ class ActiveRun:
             usage=self._journal.usage,
             failure=ending.failure,
             closed=self._closed if turn is None or turn.closes is None else turn.closes,
-            finish_reason="" if turn is None else turn.finish_reason,
+            finish_reason=self._finish_reason if turn is None else turn.finish_reason,
         )
         turns = [TurnFinished(turn=message.turn, message=message) for message in messages]
         told: tuple[Event, ...] = (*turns, end)

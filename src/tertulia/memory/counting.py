@@ -1,6 +1,7 @@
 """Counted tokens: by the vocabulary of the model that is meant, where it is known."""
 
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -86,7 +87,10 @@ def _loaded(vocabulary: str) -> Callable[[str], int]:
             "counting tokens as this model does needs a library: pip install tertulia[tokens]; "
             "or name no model, and they are estimated"
         )
-    encoding: Any = load(f"{_LIBRARY}:get_encoding")(vocabulary)
+    with warnings.catch_warnings():
+        # It reads its own files in a way that Python calls old.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        encoding: Any = load(f"{_LIBRARY}:get_encoding")(vocabulary)
 
     def count(text: str) -> int:
         return len(encoding.encode_ordinary(text))

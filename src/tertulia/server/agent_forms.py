@@ -9,7 +9,7 @@ from typing_extensions import override
 from tertulia.definitions import MAX_NAME
 from tertulia.server.bodies import Body, shown_as
 from tertulia.server.options import Limits, Settings
-from tertulia.server.tutorial_forms import Described, Model, Tools
+from tertulia.server.tutorial_forms import Contexts, Described, Model, Tools
 
 
 class ChangeAgent(Body):
@@ -27,6 +27,7 @@ class ChangeAgent(Body):
     model: Model = Field(default_factory=lambda: None, description="null for the server's own default.")
     settings: Settings = Field(default_factory=dict, description="All of them: what is not here is unset.")
     tools: Tools = Field(default_factory=list, description="All of them.")
+    context_providers: Contexts = Field(default_factory=list, description="All of them.")
     limits: Limits = Field(default_factory=dict, description="All of them: what is not here is unset.")
 
     @override

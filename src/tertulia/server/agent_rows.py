@@ -1,6 +1,6 @@
 """How agents are shown under ``/v1``, and what every surface shows of them."""
 
-from tertulia.definitions import AgentDefinition, StoredAgent, encode_tool
+from tertulia.definitions import AgentDefinition, StoredAgent, encode_context, encode_tool
 from tertulia.messages import to_datetime
 
 
@@ -26,5 +26,7 @@ def definition_row(definition: AgentDefinition) -> dict[str, object]:
         "model": definition.model,
         "settings": definition.settings.given(),
         "tools": [encode_tool(choice) for choice in definition.tools],
+        "context_providers": [encode_context(choice) for choice in definition.context_providers],
         "limits": definition.limits.given(),
+        "program": definition.program or None,
     }

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from tertulia.app import App
 from tertulia.conversations import DEFAULT_TENANT, Once
 from tertulia.definitions import StoredAgent
-from tertulia.errors import VersionMoved
+from tertulia.errors import Conflict, VersionMoved
 from tertulia.messages import check_text
 from tertulia.server import agent_forms as forms
 from tertulia.server import named
@@ -51,7 +51,7 @@ class Agents:
         """Change what an agent is: its conversations go on with its newest version.
 
         What is under way ends as it began. What is left out stays as it is; where that is
-        everything, no new version is made.
+        everything, no new version is made. An agent that is part of a program is changed there.
         """
         form = await read(request, forms.ChangeAgent)
         once = once_of(request.headers, form)
@@ -67,6 +67,11 @@ class Agents:
         return await self._written(agent, fields, once=once)
 
     async def _written(self, agent: StoredAgent, fields: dict[str, Any], *, once: Once | None) -> StoredAgent:
+        if agent.definition.program:
+            raise Conflict(
+                f"the agent {agent.definition.name!r} is part of a program, which says what it is: "
+                "change it there, and start the server that serves it anew"
+            )
         definition = replace(agent.definition, **fields).checked()
         return await self._app.store.agents.update(
             DEFAULT_TENANT, agent.id, definition, expected_version=agent.version, once=once

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from tertulia.agent_settings import ModelSettings, RunLimits
 from tertulia.app import App
-from tertulia.definitions import ToolChoice, decode_tool
+from tertulia.definitions import ContextChoice, ToolChoice, decode_context, decode_tool
 from tertulia.errors import InvalidInput
 from tertulia.llms.naming import split_chain
 from tertulia.messages import check_text
@@ -19,8 +19,8 @@ _TEXTS: Final = ("name", "context", "first_message", "instructions", "response_s
 def fields_of(form: Body, app: App) -> dict[str, Any]:
     """Return what a request says of an agent, as fields of its definition; what it leaves out is not there.
 
-    Raises :class:`~tertulia.errors.InvalidInput` and its leaves for models and tools that this
-    installation cannot have.
+    Raises :class:`~tertulia.errors.InvalidInput` and its leaves for models, tools and context
+    providers that this installation cannot have.
     """
     given = {name: getattr(form, name) for name in form.model_fields_set}
     if "response_shape" in given:
@@ -31,6 +31,8 @@ def fields_of(form: Body, app: App) -> dict[str, Any]:
         app.check_model(found["model"])
     if "tools" in found:
         app.check_tools(found["tools"])
+    if "context_providers" in found:
+        app.check_context_providers(found["context_providers"])
     return found
 
 
@@ -56,10 +58,15 @@ def _tools_of(given: list[str | dict[str, object]]) -> tuple[ToolChoice, ...]:
     return tuple(decode_tool(choice) for choice in given)
 
 
+def _context_providers_of(given: list[dict[str, object]]) -> tuple[ContextChoice, ...]:
+    return tuple(decode_context(choice) for choice in given)
+
+
 _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "model": model_of,
     "settings": ModelSettings.parse,
     "tools": _tools_of,
+    "context_providers": _context_providers_of,
     "limits": RunLimits.parse,
 }
 """What reads a field of a request into the field of a definition that has its name."""

@@ -28,7 +28,9 @@ def _changed(scope: Scope) -> dict[str, str]:
     """Return what is to be read otherwise than it was said."""
     changed = {"method": "GET"} if scope["method"] == "HEAD" else {}
     path: str = scope["path"]
-    return {**changed, "path": path[:-1]} if path.endswith("/") and path != "/" else changed
+    # Where this is mounted, the path begins with that place; the slash behind it is the home page.
+    at_home = path == f"{scope.get('root_path', '')}/"
+    return {**changed, "path": path[:-1]} if path.endswith("/") and not at_home else changed
 
 
 def _without_body(send: Send) -> Send:

@@ -155,7 +155,9 @@ class Runs:
             return Response(status_code=HTTPStatus.NO_CONTENT)  # tells browsers not to come back
         events = await runtime.follow(run_id, tenant=DEFAULT_TENANT, after=after)
         note(request.scope, run=run_id)
-        return EventStream(run_id, events, after=after, closing=self._closing)
+        return EventStream(
+            run_id, events, after=after, closing=self._closing, mounted_at=_mounted_at(request)
+        )
 
     async def cancel_run(self, request: Request, run_id: named.Ident) -> Response:
         """Have a run stop; may be asked any number of times, and changes nothing once it has ended."""
@@ -194,10 +196,13 @@ class Runs:
         self, request: Request, ticket: Ticket, mode: forms.Mode | forms.NewRun, *, key: str | None
     ) -> Response:
         run = ticket.run
-        headers = {"location": f"/v1/runs/{run.id}"}
+        mounted_at = _mounted_at(request)
+        headers = {"location": f"{mounted_at}/v1/runs/{run.id}"}
         note(request.scope, run=run.id, conversation=ticket.conversation.id)
         if mode.stream:
-            return EventStream(run.id, ticket.events(), closing=self._closing, headers=headers)
+            return EventStream(
+                run.id, ticket.events(), closing=self._closing, headers=headers, mounted_at=mounted_at
+            )
         if mode.background:
             return Response(as_json(run_row(run)), HTTPStatus.ACCEPTED, headers, JSON)
         try:
@@ -275,6 +280,12 @@ class Runs:
             limit=run.last_number - run.input_number,
         )
         return [message for message in said if message.run_id == run.id]
+
+
+def _mounted_at(request: Request) -> str:
+    """Return the path at which this service stands within another; empty if it stands by itself."""
+    root: str = request.scope.get("root_path", "")
+    return root.rstrip("/")
 
 
 def _in_three_ways(*problems: int) -> dict[int | str, dict[str, Any]]:

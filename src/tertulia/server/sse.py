@@ -47,7 +47,7 @@ class EventStream(StreamingResponse):
     resumed then as well.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # a public constructor
         self,
         run_id: str,
         events: AsyncGenerator[Numbered, None],
@@ -56,8 +56,9 @@ class EventStream(StreamingResponse):
         after: int = -1,
         cadence: Cadence = _CADENCE,
         headers: Mapping[str, str] | None = None,
+        mounted_at: str = "",
     ) -> None:
-        blocks = _blocks(run_id, events, after=after, closing=closing)
+        blocks = _blocks(run_id, events, after=after, closing=closing, mounted_at=mounted_at)
         super().__init__(blocks, headers={**_HEADERS, **(headers or {})}, media_type=MEDIA_TYPE)
         self._blocks, self._cadence = blocks, cadence
 
@@ -118,7 +119,7 @@ class _Out:
 
 
 async def _blocks(
-    run_id: str, events: AsyncGenerator[Numbered, None], *, after: int, closing: Closing
+    run_id: str, events: AsyncGenerator[Numbered, None], *, after: int, closing: Closing, mounted_at: str
 ) -> AsyncGenerator[bytes, None]:
     last = after
     try:
@@ -129,15 +130,15 @@ async def _blocks(
                 yield told_as(numbered)
             last = numbered.seq
     except Stopping:
-        yield block("stream.resume", _resumption(run_id, last))
+        yield block("stream.resume", _resumption(run_id, last, mounted_at=mounted_at))
     except TertuliaError as error:
         yield block("error", told(error.in_run(run_id)))
     finally:
         await events.aclose()
 
 
-def _resumption(run_id: str, last: int) -> dict[str, object]:
-    events = f"/v1/runs/{run_id}/events"
+def _resumption(run_id: str, last: int, *, mounted_at: str) -> dict[str, object]:
+    events = f"{mounted_at}/v1/runs/{run_id}/events"
     if last < 0:
         return {"run_id": run_id, "starting_after": None, "url": events}
     return {"run_id": run_id, "starting_after": last, "url": f"{events}?starting_after={last}"}

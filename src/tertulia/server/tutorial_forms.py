@@ -46,6 +46,16 @@ _SERVER_OF_TOOLS: Final[dict[str, Any]] = {
 ServerOfTools: TypeAlias = Annotated[dict[str, object], WithJsonSchema(_SERVER_OF_TOOLS)]
 """A server of tools, as OpenAI's APIs take it; :func:`definitions.decode_tool` checks it."""
 Tools = Annotated[list[Ident | ServerOfTools], Field(max_length=_MAX_TOOLS)]
+_MAX_CONTEXTS: Final = 16
+_CONTEXT: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"type": {"type": "string", "examples": ["knowledge"]}},
+    "required": ["type"],
+    "additionalProperties": True,
+}
+Context: TypeAlias = Annotated[dict[str, object], WithJsonSchema(_CONTEXT)]
+"""A context provider and its options; :func:`definitions.decode_context` checks it."""
+Contexts = Annotated[list[Context], Field(max_length=_MAX_CONTEXTS)]
 
 
 class CreateAgent(Body):
@@ -81,6 +91,11 @@ class CreateAgent(Body):
         default=[],
         description="What it can use: names of this installation's tools, `mcp:LABEL` for all tools of one "
         "of its servers, or a server elsewhere that speaks MCP.",
+    )
+    context_providers: Contexts = Field(
+        default=[],
+        description="What it is told from beyond the conversation: each the `type` of a context provider, "
+        'and its options beside it, like `{"type": "knowledge", "collection": "handbook"}`.',
     )
     limits: Limits | None = Field(default=None, description="What answering one message may use up.")
 
@@ -142,7 +157,11 @@ class Described(BaseModel):
     model: str | list[str] | None
     settings: Settings
     tools: list[str | ServerOfTools]
+    context_providers: list[Context]
     limits: Limits
+    program: str | None = Field(
+        description="The program that it is a part of and that alone can change it; null if there is none."
+    )
 
 
 class Agent(Described):

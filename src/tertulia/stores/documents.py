@@ -5,7 +5,7 @@ The laws of :mod:`tertulia.stores.base` hold here too.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +50,13 @@ class Passage:
     where: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Posting:
-    """One term in one passage."""
+class Posting(NamedTuple):
+    """One term in one passage; a tuple, because one question may meet tens of thousands of them."""
 
     document_id: str
     place: int
-    count: int
+    times: int
+    """How often it occurs there."""
     length: int
     """Of the passage, in terms."""
 

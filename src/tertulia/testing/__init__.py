@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from tertulia.engine.probe import POINTS
     from tertulia.llms.scripted import ScriptedLLM
     from tertulia.testing.calls import ToolCall
+    from tertulia.testing.context_contract import ContextContract, LearningContract
     from tertulia.testing.crashing import crash_at
     from tertulia.testing.fake_openai import FakeOpenAI
     from tertulia.testing.hints_contract import HintsContract
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "POINTS",
+    "ContextContract",
     "FakeOpenAI",
     "HintsContract",
     "LLMContract",
+    "LearningContract",
     "ScriptedLLM",
     "StoreContract",
     "ToolCall",
@@ -36,9 +39,11 @@ __getattr__ = lazily(
     __name__,
     {
         "POINTS": "tertulia.engine.probe:POINTS",
+        "ContextContract": "tertulia.testing.context_contract:ContextContract",
         "FakeOpenAI": "tertulia.testing.fake_openai:FakeOpenAI",
         "HintsContract": "tertulia.testing.hints_contract:HintsContract",
         "LLMContract": "tertulia.testing.llm_contract:LLMContract",
+        "LearningContract": "tertulia.testing.context_contract:LearningContract",
         "ScriptedLLM": "tertulia.llms.scripted:ScriptedLLM",
         "StoreContract": "tertulia.testing.store_contract:StoreContract",
         "ToolCall": "tertulia.testing.calls:ToolCall",

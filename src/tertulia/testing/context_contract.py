@@ -16,7 +16,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import orjson
 import pytest
@@ -24,7 +23,7 @@ from typing_extensions import override
 
 from tertulia.errors import ModelRefused, VersionMoved
 from tertulia.ids import CONVERSATION, MESSAGE, RUN, new_id
-from tertulia.memory.context.asking import Company, RunFacts
+from tertulia.memory.context.asking import Company, RunFacts, as_tool
 from tertulia.memory.context.base import ContextProvider, RunContext
 from tertulia.memory.sessions import Outcome, ProviderRun, ProviderSession
 from tertulia.memory.states import States
@@ -32,8 +31,6 @@ from tertulia.messages import Message, Role
 from tertulia.parts import text_content
 from tertulia.stores.base import KeptState, StateStore
 from tertulia.tools.arguments import check_spec
-from tertulia.tools.base import Tool
-from tertulia.tools.functions import FunctionTool
 
 QUESTION = "What do you know about me?"
 
@@ -148,13 +145,9 @@ def answered(run: RunFacts, text: str) -> Outcome:
 def shown(context: RunContext) -> str:
     """Return all that a model is told by a context, tools included."""
     said = [each.text if isinstance(each, Message) else each for each in context.messages]
-    specs = [tool.spec for tool in map(_as_tool, context.tools)]
+    specs = [tool.spec for tool in map(as_tool, context.tools)]
     told = [context.instructions, *said, *(f"{spec.name} {spec.description}" for spec in specs)]
     return "\n".join(filter(None, told))
-
-
-def _as_tool(given: Any) -> Tool:  # noqa: ANN401  # whatever a provider calls a tool
-    return given if Tool in type(given).__mro__ else FunctionTool(given)
 
 
 @pytest.mark.asyncio
@@ -180,7 +173,7 @@ class ContextContract:
         assert failures == []
         for _, context in contexts:
             for given in context.tools:
-                tool = _as_tool(given)
+                tool = as_tool(given)
                 assert check_spec(tool.spec) == tool.spec
 
     async def test_being_asked_twice_is_being_asked_once(self, visit: Visit) -> None:

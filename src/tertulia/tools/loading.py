@@ -12,6 +12,7 @@ from tertulia.tools.mcp_file import read_mcp_file
 from tertulia.tools.sources import open_configured
 from tertulia.tools.toolbox import Toolbox
 
+_SETTING: Final = "TERTULIA_TOOLS"
 _MEND: Final = "put @tool (from tertulia import tool) before the function"
 
 
@@ -33,16 +34,16 @@ def open_toolbox(tools: str = "", mcp_file: Path | None = None) -> Toolbox:
 
 def _tools_at(name: str) -> list[Tool]:
     module, _, attribute = name.partition(":")
-    there = _names_in(module)
+    there = names_in(module, of=_SETTING)
     if not attribute:
         found = [value for key, value in there.items() if _is_tool(value) and not key.startswith("_")]
         if not found:
-            raise InvalidInput(f"TERTULIA_TOOLS: there are no tools in the module {module!r}; {_MEND}")
+            raise InvalidInput(f"{_SETTING}: there are no tools in the module {module!r}; {_MEND}")
         return found
     if attribute not in there:
-        raise InvalidInput(f"TERTULIA_TOOLS: there is no {attribute!r} in the module {module!r}")
+        raise InvalidInput(f"{_SETTING}: there is no {attribute!r} in the module {module!r}")
     if not _is_tool(there[attribute]):
-        raise InvalidInput(f"TERTULIA_TOOLS: {name!r} is no tool; {_MEND}")
+        raise InvalidInput(f"{_SETTING}: {name!r} is no tool; {_MEND}")
     return [there[attribute]]
 
 
@@ -51,8 +52,12 @@ def _is_tool(value: object) -> bool:
     return Tool in type(value).__mro__
 
 
-def _names_in(module: str) -> Mapping[str, Any]:
-    """Import a module, and return what it holds by name."""
+def names_in(module: str, *, of: str) -> Mapping[str, Any]:
+    """Import a module, and return what it holds by name.
+
+    It is also looked for in the directory where the program was started. Raises :class:`InvalidInput`
+    in one line that begins with ``of``, what has named the module.
+    """
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)  # Last, so that nothing there hides what is installed.
@@ -61,12 +66,10 @@ def _names_in(module: str) -> Mapping[str, Any]:
     except ModuleNotFoundError as error:
         if error.name and f"{module}.".startswith(f"{error.name}."):
             raise InvalidInput(
-                f"TERTULIA_TOOLS: there is no module {module!r}, neither installed nor in {here}"
+                f"{of}: there is no module {module!r}, neither installed nor in {here}"
             ) from error
-        raise InvalidInput(
-            f"TERTULIA_TOOLS: the module {module!r} needs {error.name!r}; install it"
-        ) from error
+        raise InvalidInput(f"{of}: the module {module!r} needs {error.name!r}; install it") from error
     except Exception as error:
         told = f"{type(error).__name__}: {error}"
-        raise InvalidInput(f"TERTULIA_TOOLS: the module {module!r} cannot be imported ({told})") from error
+        raise InvalidInput(f"{of}: the module {module!r} cannot be imported ({told})") from error
     return found

@@ -102,8 +102,8 @@ class Accompanied:
         room = self.speaker.room // _SHARE
         fitting, left_out = found.within(room)
         if left_out:
-            told = f"{left_out} messages were left out: there is room for about {room} tokens of them"
-            names = ", ".join(name for name, context in contexts if context.messages)
+            told = f"{left_out} texts were left out: there is room for about {room} tokens of them"
+            names = ", ".join(name for name, each in contexts if each.messages or each.instructions)
             self._report([ProviderFailed(provider=names, stage="before_run", message=told)])
         return fitting
 

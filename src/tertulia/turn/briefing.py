@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Final, Self
 
 import orjson
@@ -55,17 +56,19 @@ class Briefing:
         return {"instructions": list(self.instructions), "shown": shown, "has_tools": self.has_tools}
 
     def within(self, tokens: int) -> tuple[Self, int]:
-        """Return it with the first of its messages that have so many tokens; and how many it lacks then."""
-        kept: list[Shown] = []
-        for shown in self.shown:
-            tokens -= estimate(shown.text) + MESSAGE_TOKENS
-            if tokens < 0:
-                break
-            kept.append(shown)
-        left_out = len(self.shown) - len(kept)
+        """Return it with the first of its texts that have so many tokens; and how many it lacks then.
+
+        Instructions come before messages.
+        """
+        sizes = [estimate(text) for text in self.instructions]
+        sizes += [estimate(shown.text) + MESSAGE_TOKENS for shown in self.shown]
+        fitting = sum(1 for total in accumulate(sizes) if total <= tokens)
+        left_out = len(sizes) - fitting
         if not left_out:
             return self, 0
-        return type(self)(self.instructions, tuple(kept), self.tools, self.has_tools), left_out
+        instructions = self.instructions[:fitting]
+        shown = self.shown[: max(fitting - len(self.instructions), 0)]
+        return type(self)(instructions, shown, self.tools, self.has_tools), left_out
 
     @property
     def tokens(self) -> int:

@@ -1,17 +1,17 @@
 """Telling history providers what was said, so that what they keep is what our log says."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
 from tertulia import ids
 from tertulia.conversations import Conversation
-from tertulia.errors import TertuliaError
+from tertulia.errors import ProviderError, TertuliaError
 from tertulia.events import ProviderFailed
 from tertulia.llms.base import Shown
 from tertulia.memory.context.apart import apart, told_of
-from tertulia.memory.history.base import HistoryProvider
+from tertulia.memory.history.base import HistoryProvider, SupportsForgetting
 from tertulia.memory.history.recording import flags_of
 from tertulia.memory.sessions import ProviderSession
 from tertulia.memory.states import States
@@ -84,6 +84,23 @@ class Copying:
             call = provider.append(session_of(conversation, agent=agent), chosen)
             await apart(call, within_seconds=SECONDS)
         return page[-1].number if page else conversation.head
+
+
+async def forget(
+    providers: Sequence[HistoryProvider], session: ProviderSession, ids: Collection[str]
+) -> None:
+    """Have history providers forget messages; raises :class:`ProviderError` if one of them cannot."""
+    failures = []
+    for provider in providers:
+        if not isinstance(provider, SupportsForgetting):
+            failures.append(f"{provider.name} cannot forget single messages")
+            continue
+        try:
+            await apart(provider.forget(session, ids), within_seconds=SECONDS)
+        except TertuliaError as error:
+            failures.append(f"{provider.name}: {told_of(error, of=f'{provider.name}.forget')}")
+    if failures:
+        raise ProviderError(f"done in the log, but not everywhere: {'; '.join(failures)}")
 
 
 def session_of(conversation: Conversation, *, agent: str) -> ProviderSession:

@@ -20,25 +20,32 @@ from tertulia.turn.speaker import Speaker
 _OWNER: Final = "history"
 _MOST_NEW: Final = 200
 """Messages that are told beside the newest; a service that lacks more is told everything again."""
+_PAGE: Final = 200
 _HIDDEN: Final = Flag.WITHDRAWN | Flag.DELETED
 
 
-def check_owner(run: ActiveRun, speaker: Speaker, owner: str) -> None:
+async def check_owner(run: ActiveRun, speaker: Speaker, owner: str) -> None:
     """Raise :class:`~tertulia.errors.SessionMismatch` if somebody else keeps the history.
 
-    Who keeps it is decided by the first run of a conversation, and changed only by one that was told to
-    move it.
+    Who keeps it is decided by the first run of a conversation that is answered, and changed only by one
+    that was told to move it.
     """
-    owner = owner if speaker.service is None else SERVICE
-    conversation = run.conversation
-    is_first = run.input.number <= 1
-    kept = known(conversation.state).get(_OWNER, LOG)
-    if kept == owner or is_first or run.run.options.get("moves_history"):
+    owner = owner_for(speaker, owner)
+    state = known(run.conversation.state)
+    kept = state.get(_OWNER, LOG)
+    if kept == owner or run.run.options.get("moves_history"):
+        return
+    if _OWNER not in state and not await _is_answered(run, speaker):
         return
     raise SessionMismatch(
         f"the history of this conversation is kept by {_named(kept)}, and this agent looks for it in "
         f"{_named(owner)}; give it the history it had, or move the history for good (move_history=True)"
     )
+
+
+def owner_for(speaker: Speaker, owner: str) -> str:
+    """Return who keeps a history that is shown from there, with this agent."""
+    return owner if speaker.service is None else SERVICE
 
 
 def owned(state: str | None, conversation: Conversation, owner: str) -> str | None:
@@ -79,11 +86,17 @@ class Link:
     """Whether it has the log up to its head."""
 
     @classmethod
-    def of(cls, conversation: Conversation, service: LinkedHistory, llm: LLM) -> Self:
-        """Return how the service has a conversation; not at all if the model or the past has changed."""
+    def of(cls, conversation: Conversation, service: LinkedHistory, llm: LLM, *, is_clean: bool) -> Self:
+        """Return how the service has a conversation; not at all if the model or the past has changed.
+
+        A conversation there is not gone on with where something may stand in it that came to nothing
+        here: a run that was not answered, or, unless ``is_clean``, an earlier attempt at this one.
+        """
         kept = known(conversation.state).get(SERVICE) or {}
         is_same = kept.get("version") == conversation.version and kept.get("model") == llm.name
         if not is_same or kept.get("keeps") != service.keeps:
+            return cls(service)
+        if service.keeps == "conversation" and not (is_clean and kept["upto"] + 1 >= conversation.head):
             return cls(service)
         return cls(service, kept.get("follows"), kept.get("within"), kept["upto"], kept["opening"])
 
@@ -92,9 +105,14 @@ class Link:
         """Whether the service has what was said before."""
         return self.follows is not None or (self.within is not None and (self.upto > 0 or self.is_told))
 
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether the service has it in a conversation of which only a process knew that is gone."""
+        return self.service.keeps == "conversation" and self.within is None
+
     async def begin(self, llm: LLM) -> None:
         """Have the service begin a conversation, if it keeps one and there is none."""
-        if self.service.keeps == "conversation" and self.within is None:
+        if self._is_elsewhere:
             self.within = await llm.begin_conversation()
 
     async def new(self, conversation: Conversation, opening: Sequence[Shown]) -> list[Shown] | None:
@@ -119,7 +137,7 @@ class Link:
 
     def follow(self, external_id: str | None, *, told: int) -> None:
         """Note an answer: the service has everything up to it, if it keeps that."""
-        if external_id is None:
+        if external_id is None or self._is_elsewhere:
             self.lose()
             return
         self.follows = None if self.service.keeps == "conversation" else external_id
@@ -158,6 +176,21 @@ class Link:
         if self.service.keeps == "answers":
             return None
         return orjson.dumps({name: value for name, value in known(state).items() if name != SERVICE}).decode()
+
+
+async def _is_answered(run: ActiveRun, speaker: Speaker) -> bool:
+    """Whether an earlier run of this conversation, not of the one that it is a branch of, was answered."""
+    log = speaker.log
+    after, last = run.conversation.base, run.input.number - 1
+    while log is not None and after < last:
+        limit = min(_PAGE, last - after)
+        page = await log.messages(run.run.tenant, run.run.conversation_id, after=after, limit=limit)
+        if not page:
+            break
+        if any(message.run_id and message.role == "assistant" for message in page):
+            return True
+        after = page[-1].number
+    return False
 
 
 def _digest(opening: Sequence[Shown]) -> str:

@@ -88,6 +88,13 @@ class Speaker:
         return self.agent.definition.name
 
     @property
+    def log(self) -> Log | None:
+        """What was said in all conversations, where anybody beside it keeps that as well."""
+        if self.service is not None:
+            return self.service.log
+        return None if self.beside is None else self.beside.log
+
+    @property
     def specs(self) -> tuple[ToolSpec, ...]:
         """What the model is told of the tools."""
         return tuple(tool.spec for tool in self.tools.values())

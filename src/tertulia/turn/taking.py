@@ -26,7 +26,7 @@ async def take(
     """
     if run.conversation.closed is not None:
         raise ConversationClosed(f"this conversation has come to its end: {run.conversation.closed}")
-    check_owner(run, speaker, view.owner)
+    await check_owner(run, speaker, view.owner)
     run.emit(TurnStarted(turn=number, author=speaker.name))
     first_message = run.conversation.first_message or ""
     known = persona(speaker.agent, first_message, briefing.instructions)

@@ -29,7 +29,7 @@ from tertulia.turn.answer import Answer, keep, kept_answer, result_message
 from tertulia.turn.briefing import NOTHING, Briefing
 from tertulia.turn.fitting import fitted
 from tertulia.turn.limits import check_limits, seconds_left
-from tertulia.turn.linking import Link, owned
+from tertulia.turn.linking import Link, owned, owner_for
 from tertulia.turn.speaker import Persona, Speaker
 from tertulia.turn.tooling import Tooling
 from tertulia.usage import Usage
@@ -77,7 +77,10 @@ class Talk:
         # What was learnt from another agent's text leaves this one no less than it would find out itself.
         self.room = max(self.speaker.room, self._fixed + (max(whole - self._fixed, 0) >> CUTS))
         if self.speaker.service is not None:
-            self.link = Link.of(self.run.conversation, self.speaker.service, self.speaker.llm)
+            is_clean = not self.run.is_resumed or self.run.journal.output(self._path_of(1)) is not None
+            self.link = Link.of(
+                self.run.conversation, self.speaker.service, self.speaker.llm, is_clean=is_clean
+            )
 
     @property
     def path(self) -> str:
@@ -128,7 +131,8 @@ class Talk:
         last = max(place for place, message in enumerate(kept) if message.role == "assistant")
         kept[last] = replace(kept[last], flags=kept[last].flags | Flag.INCOMPLETE)
         state = None if self.link is None else self.link.broken(self.run.conversation.state)
-        return self._turn(kept, state=state)
+        owner = owner_for(self.speaker, self.view.owner)
+        return self._turn(kept, state=owned(state, self.run.conversation, owner))
 
     def _turn(
         self, messages: Sequence[Message], *, state: str | None = None, closes: str | None = None

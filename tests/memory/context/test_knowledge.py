@@ -1,5 +1,6 @@
 """The provider of knowledge: what fits a message is quoted to the model for that run."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,21 @@ async def test_documents_outlive_the_program(tmp_path: Path) -> None:
 
     assert [hit.document for hit in found] == ["handbook.md"]
     assert again == found
+
+
+def test_provider_may_be_used_in_one_event_loop_after_another(tmp_path: Path) -> None:
+    async def ask() -> list[int]:
+        # Many at once, so that they wait for each other.
+        return [len(found) for found in await asyncio.gather(*[provider.search("leave") for _ in range(4)])]
+
+    for store in (None, f"sqlite:///{tmp_path / 'knowledge.db'}"):
+        provider = KnowledgeProvider("handbook", store=store)
+        asyncio.run(provider.add(LEAVE, name="handbook.md"))
+
+        counts = [asyncio.run(ask()), asyncio.run(ask())]
+        asyncio.run(provider.close())
+
+        assert counts == [[1] * 4] * 2
 
 
 async def test_store_that_was_lent_is_not_closed(store: Store) -> None:

@@ -1,7 +1,9 @@
 """Memories kept by Mem0, through the client of the mem0ai package."""
 
 import asyncio
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import AsyncIterator
 
@@ -14,7 +16,8 @@ from tests.memory.context.fake_mem0 import KEY, FakeMem0, running
 
 # The package reads these when it is imported, and would write to the home directory and call home.
 os.environ["MEM0_TELEMETRY"] = "False"
-os.environ.setdefault("MEM0_DIR", tempfile.mkdtemp(prefix="tertulia-mem0-"))
+HOME = os.environ["MEM0_DIR"] = tempfile.mkdtemp(prefix="tertulia-mem0-")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 mem0 = demanded("mem0")
 
 TEA = Lesson(said="I like green tea.", word="green tea", question="Which tea do I like?")

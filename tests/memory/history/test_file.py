@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import fcntl
 import os
 import signal
@@ -99,6 +100,18 @@ async def test_torn_last_line_is_not_read_and_cut_off(place: Path) -> None:
     assert what_counts(newest) == said[1:2]
     assert what_counts(await history.load(a_session())) == said
     assert b"msg_1" not in the_file(place).read_bytes()
+
+
+async def test_nothing_of_a_long_torn_line_stays(place: Path) -> None:
+    said = some_messages(2)
+    await FileHistoryProvider(place).append(a_session(), said[:1])
+    with the_file(place).open("ab") as file:
+        file.write(b"~" * 10_000)
+
+    await FileHistoryProvider(place).append(a_session(), said[1:])
+
+    assert b"~" not in the_file(place).read_bytes()
+    assert what_counts(await FileHistoryProvider(place).load(a_session())) == said
 
 
 async def test_half_an_append_is_no_append(place: Path) -> None:
@@ -224,6 +237,49 @@ async def test_session_that_was_taken_away_begins_anew(place: Path) -> None:
     await history.append(a_session(), said[:2])
 
     assert what_counts(await history.load(a_session())) == said[:2]
+
+
+async def test_file_that_is_taken_away_before_it_is_locked_is_not_written(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history, said = FileHistoryProvider(place), a_message()
+    await history.append(a_session(), [a_message()])
+    lock = files._lock
+
+    def taken_away(file: int, how: int) -> None:
+        monkeypatch.setattr(files, "_lock", lock)
+        the_file(place).unlink()
+        lock(file, how)
+
+    monkeypatch.setattr(files, "_lock", taken_away)
+    await history.append(a_session(), [said])
+
+    assert what_counts(await history.load(a_session())) == [said]
+
+
+async def test_append_is_on_the_disk_with_the_name_of_its_file(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    sync, fails = os.fsync, [True]
+
+    def fsync(file: int) -> None:
+        synced.append("directory" if stat.S_ISDIR(os.fstat(file).st_mode) else "file")
+        if synced[-1] == "directory" and len(synced) > 1 and fails:
+            fails.clear()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    history, said = FileHistoryProvider(place), some_messages(2)
+
+    with pytest.raises(ProviderError, match="Input/output error"):
+        await history.append(a_session(), said[:1])
+    await history.append(a_session(), said[:1])
+    await history.append(a_session(), said[1:])
+
+    assert synced == ["directory", "file", "directory", "file", "directory", "file"]
+    assert what_counts(await history.load(a_session())) == said
 
 
 async def test_session_that_was_put_back_is_read_again(place: Path) -> None:

@@ -111,6 +111,7 @@ async def test_what_comes_in_while_it_is_reduced_is_not_lost() -> None:
 
     assert await history.all(a_session()) == said
     assert await history.load(a_session()) == said[-3:]
+    assert reducer.asked == 2
 
 
 async def test_agent_that_has_it_keeps_its_log_in_process() -> None:

@@ -182,6 +182,7 @@ async def test_what_is_hidden_is_not_shown(talking: Talking, flag: Flag) -> None
     await talking.provider.append(a_session(), [replace(a_message("gone"), flags=flag), first])
 
     assert texts(await talking.show(first, second)) == ["first", "second"]
+    assert texts(await talking.show(first, replace(second, flags=flag))) == ["first"]
     assert texts(await talking.show(replace(first, flags=flag), second)) == ["second"]
 
 
@@ -269,6 +270,18 @@ async def test_no_more_is_read_than_is_shown() -> None:
     assert provider.loads == 0
     assert max(provider.limits) <= 256
     assert len(provider.limits) <= 35
+
+
+async def test_history_is_read_once_for_each_turn() -> None:
+    talking = Talking(provider := Ended())
+    await provider.append(a_session(), [a_message("word") for _ in range(5_000)])
+    await talking.turn("word", "so", budget=5_000)
+    before = len(provider.limits)
+
+    for _ in range(5):
+        await talking.turn("word", "so", budget=5_000)
+
+    assert len(provider.limits) - before == 5
 
 
 async def test_history_that_was_trimmed_behind_our_back_is_shown_from_where_it_begins(

@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia.memory.knowledge.chunking import OVERLAP, TOKENS, WHOLE, chunks_of, spans_of
+from tertulia.memory.knowledge.chunking import LITTLE, OVERLAP, TOKENS, WHOLE, chunks_of, spans_of
 from tertulia.memory.tokens import estimate
 
 SENTENCE = "The kitchen opens at noon and closes at nine in the evening. "
@@ -54,7 +54,7 @@ def test_chunks_are_short_and_never_empty(text: str) -> None:
     chunks = chunks_of(text)
 
     assert all(chunk == chunk.strip() != "" for chunk in chunks)
-    assert all(estimate(chunk) <= WHOLE + OVERLAP + 2 for chunk in chunks)
+    assert all(estimate(chunk) <= WHOLE + max(OVERLAP, LITTLE) for chunk in chunks)
     assert bool(chunks) == bool(text.strip())
 
 
@@ -94,6 +94,15 @@ def test_table_is_kept_whole() -> None:
 
     assert estimate(table) > TOKENS
     assert any(table.strip() in chunk for chunk in chunks)
+
+
+def test_heading_stays_with_what_it_is_above() -> None:
+    code = "```sh\n" + "make bench\n" * 60 + "```"
+
+    for below in (code, SENTENCE * 13, f"{SENTENCE * 6}\n\n{SENTENCE * 9}"):
+        first, *_ = chunks_of(f"## Measure it yourself\n\n{below}")
+
+        assert first.startswith(f"## Measure it yourself\n\n{below[:100]}")
 
 
 def test_long_table_is_cut_between_its_rows() -> None:

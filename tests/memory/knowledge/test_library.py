@@ -131,6 +131,20 @@ async def test_long_document_is_found_in_any_of_its_places(library: Library) -> 
     assert kept.passages > 60
 
 
+async def test_very_common_words_count_only_where_there_are_no_others(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "_COMMON", 3)
+    for number in range(6):
+        await library.add("all", f"{number}.txt", f"Tax form {'refund ' * (number % 2)}{number}".encode())
+
+    both = await library.search("all", "refund of the tax", limit=9)
+    common = await library.search("all", "tax", limit=9)
+
+    assert [hit.document for hit in both] == ["1.txt", "3.txt", "5.txt"]
+    assert common
+
+
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 201, "a\x00", "\ud800"])
 async def test_document_without_a_usable_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match="name of a document"):

@@ -31,7 +31,7 @@ def searched(query: str, passages: tuple[str, ...], *, limit: int = 5) -> list[R
         terms = Counter(terms_of(passage))
         length += terms.total()
         for term, count in terms.items():
-            posting = Posting(document_id="doc_1", place=place, count=count, length=terms.total())
+            posting = Posting(document_id="doc_1", place=place, times=count, length=terms.total())
             postings.setdefault(term, []).append(posting)
     asked = asked_terms(terms_of(query))
     extent = Extent(passages=len(passages), length=length)
@@ -52,6 +52,7 @@ def test_no_more_than_the_limit_is_found() -> None:
 def test_small_talk_finds_nothing() -> None:
     for said in (
         "Thanks!",
+        "Sure, that sounds really good, I know.",
         "Hello, how are you today?",
         "Write me a poem about a dragon, a princess and every star in heaven.",
         "Tell me something about quantum computers and an employee of the observatory on Mars.",

@@ -1,6 +1,6 @@
 """Conversations for tests of reducers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from hypothesis import strategies as st
@@ -65,21 +65,16 @@ def talks(draw: st.DrawFn, *, most: int = 40) -> list[Message]:
 
 
 def _drawn(draw: st.DrawFn, talk: Talk, kind: str) -> Message:
-    match kind:
-        case "u":
-            return talk.user(draw(_WORDS))
-        case "a":
-            return talk.assistant(draw(_WORDS))
-        case "s":
-            return talk.system(draw(_WORDS))
-        case "c":
-            return talk.call(draw(_IDS), text=draw(_WORDS))
-        case "p":
-            return talk.call(*draw(st.lists(_IDS, min_size=2, max_size=3, unique=True)))
-        case "m":
-            return talk.results(*draw(st.lists(_IDS, min_size=1, max_size=3, unique=True)), text=draw(_WORDS))
-        case _:
-            return talk.result(draw(_IDS), draw(_WORDS) * 4)
+    made: dict[str, Callable[[], Message]] = {
+        "u": lambda: talk.user(draw(_WORDS)),
+        "a": lambda: talk.assistant(draw(_WORDS)),
+        "s": lambda: talk.system(draw(_WORDS)),
+        "c": lambda: talk.call(draw(_IDS), text=draw(_WORDS)),
+        "p": lambda: talk.call(*draw(st.lists(_IDS, min_size=2, max_size=3, unique=True))),
+        "t": lambda: talk.result(draw(_IDS), draw(_WORDS) * 4),
+        "m": lambda: talk.results(*draw(st.lists(_IDS, min_size=1, max_size=3, unique=True))),
+    }
+    return made[kind]()
 
 
 def pairs(messages: Sequence[Message]) -> list[tuple[str, str, str]]:

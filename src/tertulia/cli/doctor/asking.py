@@ -87,7 +87,9 @@ def _named(models: Models, agents: Iterable[StoredAgent]) -> list[_Named]:
     users: dict[str, list[str]] = {name: [] for name in models.names(None)}
     default = set(users)
     for agent in agents:
-        for name in models.names(agent.definition.model) if agent.definition.model else ():
+        # The model of a program's agent may be an object there, whose name says nothing here.
+        is_named_here = agent.definition.model and not agent.definition.program
+        for name in models.names(agent.definition.model) if is_named_here else ():
             users.setdefault(name, []).append(agent.definition.name)
     return [
         _Named(name=name, is_default=name in default, agents=tuple(names)) for name, names in users.items()

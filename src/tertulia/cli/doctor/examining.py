@@ -11,6 +11,7 @@ from tertulia.cli.doctor.findings import Case, Check, Finding, broken
 from tertulia.cli.doctor.keeping import check_database, check_hints
 from tertulia.cli.doctor.listening import check_port
 from tertulia.cli.doctor.machine import check_disk, check_open_files, check_python
+from tertulia.cli.doctor.programs import check_agents, check_databases
 from tertulia.cli.doctor.stored import read_stored
 from tertulia.cli.doctor.using import check_tools
 from tertulia.errors import InvalidInput, TertuliaError
@@ -32,6 +33,8 @@ CHECKS: Final[Mapping[str, Check]] = {
     "embedded model": check_embedded,
     "prices": check_prices,
     "tools": check_tools,
+    "agents": check_agents,
+    "databases": check_databases,
     "server": check_port,
 }
 """What is looked at, by what it is about, in the order in which it is told."""

@@ -20,6 +20,7 @@ CONTEXTS: Registry[BuildableContext] = Registry(
         "knowledge": "tertulia.memory.context.knowledge:KnowledgeProvider",
         "user_facts": "tertulia.memory.context.user_facts:UserFacts",
     },
+    group="tertulia.contexts",
 )
 """What an agent's author can choose, by its name."""
 

@@ -164,6 +164,13 @@ def user_scope(agent: str, user: str) -> str:
     return f"{USER}{quote(agent, safe='')}:{user}"
 
 
+def as_tool(given: ContextTool) -> Tool:
+    """Return a tool of a context as it is, and a function as the tool that it is made."""
+    if Tool in type(given).__mro__ or not callable(given):
+        return given  # type: ignore[return-value]  # what is no function is taken for a tool
+    return FunctionTool(given)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Opened:
     """A provider's states, while it is at work."""
@@ -223,13 +230,7 @@ def _checked(returned: object) -> RunContext | None:
     for message in messages:
         if not isinstance(message, Message | str):
             raise ProviderError(f"among its messages is {_kind(message)}")
-    return replace(returned, messages=messages, tools=[_as_tool(tool) for tool in returned.tools])
-
-
-def _as_tool(given: ContextTool) -> Tool:
-    if Tool in type(given).__mro__ or not callable(given):
-        return given  # type: ignore[return-value]  # what is no function is taken for a tool
-    return FunctionTool(given)
+    return replace(returned, messages=messages, tools=[as_tool(tool) for tool in returned.tools])
 
 
 def _kind(value: object) -> str:

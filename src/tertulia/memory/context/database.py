@@ -1,5 +1,6 @@
 """A database that an agent may ask questions of, and not change."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,14 +19,13 @@ from tertulia.registry import load
 from tertulia.stores.sql.urls import dsn_of, path_of
 from tertulia.tools.base import Tool, ToolContext, ToolRules
 from tertulia.tools.threads import in_own_thread
-from tertulia.tools.wire_names import is_wire_name
 
 if TYPE_CHECKING:
     from tertulia.memory.context.sql_checking import Checker
 
 LIBRARY: Final = "sqlglot"
 
-_LABEL: Final = 50
+_LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,50}")
 _FRESH_SECONDS: Final = 300.0
 _DESCRIPTION: Final = 12_000
 _COMMENT: Final = 120
@@ -59,8 +59,8 @@ class DatabaseProvider(BuildableContext):
         ``{"orders": ["id", "total"]}``. Raises :class:`InvalidInput` for what cannot be, and
         :class:`MissingExtra` without the package that reads SQL; nothing is connected to yet.
         """
-        if not is_wire_name(name) or len(name) > _LABEL:
-            raise InvalidInput(f"the name of a database has 1 to {_LABEL} letters, digits, - and _")
+        if not _LABEL.fullmatch(name):
+            raise InvalidInput("the name of a database has 1 to 50 letters, digits, - and _")
         if max_rows < 1 or max_characters < 1 or within_seconds <= 0:
             raise InvalidInput("a database needs room and time: max_rows, max_characters, within_seconds")
         if find_spec(LIBRARY) is None:

@@ -44,7 +44,9 @@ def read_databases_file(
     databases = found.get("databases") if isinstance(found, dict) else None
     if not isinstance(databases, dict):
         raise InvalidInput(f'{path} must hold {{"databases": {{"name": {{…}}}}}}')
-    return {name: _opened(f"{path}: databases.{name}", name, raw, environment) for name, raw in databases.items()}
+    return {
+        name: _opened(f"{path}: databases.{name}", name, raw, environment) for name, raw in databases.items()
+    }
 
 
 def _opened(where: str, name: str, raw: object, environment: Mapping[str, str]) -> ContextProvider:

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 from typing_extensions import override
 
 from tertulia.errors import InvalidInput, NotFound
+from tertulia.llms.per_loop import PerLoop
 from tertulia.memory.context.base import RunContext
 from tertulia.memory.context.building import BuildableContext, Means
 from tertulia.memory.context.knowledge_tool import SearchTool
@@ -66,7 +67,7 @@ class KnowledgeProvider(BuildableContext):
         self._store = open_store(store or "memory://") if store is None or isinstance(store, str) else store
         self._library = Library(self._store.documents, tenant=tenant)
         self._tool = SearchTool(collection, self._looked_up)
-        self._is_open, self._opening = not self._is_own, asyncio.Lock()
+        self._is_open, self._opening = not self._is_own, PerLoop(asyncio.Lock)
 
     @classmethod
     @override
@@ -135,7 +136,7 @@ class KnowledgeProvider(BuildableContext):
 
     @override
     async def close(self) -> None:
-        async with self._opening:
+        async with self._opening.get():
             if self._is_own and self._is_open:
                 self._is_open = False
                 await self._store.close()
@@ -144,7 +145,7 @@ class KnowledgeProvider(BuildableContext):
         return quoted(self._collection, await self.search(query), max_tokens=self._max_tokens)
 
     async def _ready(self) -> Library:
-        async with self._opening:
+        async with self._opening.get():
             if not self._is_open:
                 await self._store.open()
                 self._is_open = True

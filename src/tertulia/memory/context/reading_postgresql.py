@@ -19,7 +19,8 @@ _GRACE: Final = 1.0
 _TOO_LONG: Final = "57014"
 _TOLD: Final = ("21", "22", "42")
 """Classes of errors that say what is wrong with a query."""
-_SETTINGS: Final = (
+_BEGIN: Final = (
+    "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; "
     "SET LOCAL statement_timeout = {0}; SET LOCAL lock_timeout = {0}; "
     "SET LOCAL idle_in_transaction_session_timeout = {0}; "
     "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL standard_conforming_strings = on; "
@@ -32,7 +33,9 @@ _ROWS: Final = (
 _COLUMNS: Final = """
 SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS kind,
        coalesce(col_description(c.oid, a.attnum), '') AS comment, c.relkind IN ('v', 'm') AS is_view
-FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+FROM pg_attribute AS a
+JOIN pg_class AS c ON c.oid = a.attrelid
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
   AND a.attnum > 0 AND NOT a.attisdropped AND has_column_privilege(c.oid, a.attnum, 'SELECT')
 ORDER BY a.attnum
@@ -80,12 +83,12 @@ class PostgreSQLReader(Reader):
         async with self._turns.get():
             connection = await asyncpg.connect(self._dsn, timeout=seconds, statement_cache_size=0)
             try:
-                async with connection.transaction(isolation="repeatable_read", readonly=True):
-                    await connection.execute(_SETTINGS.format(int(seconds * 1000)))
-                    yield connection
+                await connection.execute(_BEGIN.format(int(seconds * 1000)))
+                yield connection
+                await connection.execute("ROLLBACK")
                 await connection.close(timeout=_GRACE)
             finally:
-                connection.terminate()
+                connection.terminate()  # Nothing waits for a server that does not answer.
 
 
 def _described(wanted: Wanted, rows: Sequence[Any]) -> Table:
@@ -93,7 +96,9 @@ def _described(wanted: Wanted, rows: Sequence[Any]) -> Table:
         raise ProviderError(
             f"the database has no table {wanted.called!r}, which is listed, or none that may be read"
         )
-    columns = {row["name"]: Column(name=row["name"], kind=row["kind"], comment=row["comment"]) for row in rows}
+    columns = {
+        row["name"]: Column(name=row["name"], kind=row["kind"], comment=row["comment"]) for row in rows
+    }
     names = list(columns) if wanted.columns is None else wanted.columns
     if missing := [name for name in names if name not in columns]:
         raise ProviderError(f"the table {wanted.called!r} has no column {missing[0]!r}, which is listed")

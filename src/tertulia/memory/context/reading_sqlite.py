@@ -1,13 +1,13 @@
 """Reading a SQLite file, opened so that nothing else can be done with it."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event
 from time import monotonic
-from typing import Final, TypeAlias
+from typing import Final
 
 from typing_extensions import override
 
@@ -16,8 +16,6 @@ from tertulia.memory.context.answering import as_json, fitted
 from tertulia.memory.context.sql_words import SQLITE_FUNCTIONS
 from tertulia.memory.context.tables import Answer, Caps, Column, Dialect, Reader, Table, Wanted
 from tertulia.tools.threads import in_own_thread
-
-_Allow: TypeAlias = Callable[[int, str | None, str | None, str | None, str | None], int]
 
 _STEPS: Final = 1000
 _LIMITS: Final = {
@@ -57,13 +55,15 @@ class SQLiteReader(Reader):
             with closing(self._connected(seconds)) as connection:
                 return [_described(connection, each) for each in wanted]
         except sqlite3.Error as error:
-            raise ProviderError("the database cannot be read; is its file there, and one of SQLite?") from error
+            raise ProviderError(
+                "the database cannot be read; is its file there, and one of SQLite?"
+            ) from error
 
     def _read(self, sql: str, tables: Sequence[Table], caps: Caps, given_up: Event) -> Answer:
         ends_at = monotonic() + caps.seconds
         with _told(caps), closing(self._connected(caps.seconds)) as connection:
             connection.set_progress_handler(lambda: given_up.is_set() or monotonic() > ends_at, _STEPS)
-            connection.set_authorizer(_only(tables))
+            connection.set_authorizer(_Gate(connection, tables).allow)
             cursor = connection.execute(sql)
             names = [column[0] for column in cursor.description]
             return fitted((as_json(names, row) for row in cursor), caps)
@@ -80,8 +80,7 @@ class SQLiteReader(Reader):
 
 
 def _described(connection: sqlite3.Connection, wanted: Wanted) -> Table:
-    schema = '"' + wanted.schema.replace('"', '""') + '"'
-    kind = connection.execute(_KIND.format(schema), (wanted.name,)).fetchone()
+    kind = connection.execute(_KIND.format(_quoted(wanted.schema)), (wanted.name,)).fetchone()
     there = connection.execute(_COLUMNS, (wanted.name, wanted.schema)).fetchall()
     if kind is None or not there:
         raise ProviderError(f"the database has no table {wanted.called!r}, which is listed to be read")
@@ -94,31 +93,60 @@ def _described(connection: sqlite3.Connection, wanted: Wanted) -> Table:
     return Table(wanted=wanted, columns=tuple(columns), is_view=kind[0] == "view")
 
 
-def _only(tables: Sequence[Table]) -> _Allow:
-    """Return what SQLite asks while it compiles a query: whether it may read this column, use this function."""
-    columns = {
-        (table.wanted.name.casefold(), column.name.casefold()) for table in tables for column in table.columns
-    }
-    names = {table.wanted.name.casefold() for table in tables}
-    views = {table.wanted.name.casefold() for table in tables if table.is_view}
+class _Gate:
+    """What SQLite asks while it compiles a query: whether it may read this column, use this function."""
 
-    def may_read(table: str, column: str, source: str) -> bool:
-        # No column at all is what counting rows reads; the source names the view for which something is read.
-        return (table, column) in columns or (not column and table in names) or source in views
+    def __init__(self, connection: sqlite3.Connection, tables: Sequence[Table]) -> None:
+        self._there = {
+            name.casefold() for (name,) in connection.execute("SELECT name FROM main.sqlite_master")
+        }
+        self._tables = {table.wanted.name.casefold() for table in tables}
+        self._columns = {
+            (table.wanted.name.casefold(), column.name.casefold())
+            for table in tables
+            for column in table.columns
+        }
+        self._within_views: set[tuple[int, str, str, str]] = set()
+        connection.set_authorizer(self._learn)
+        for view in (table.wanted for table in tables if table.is_view):
+            connection.execute(f"SELECT * FROM {_quoted(view.schema)}.{_quoted(view.name)} LIMIT 0").close()  # noqa: S608  # quoted
 
     def allow(
-        action: int, first: str | None, second: str | None, schema: str | None, source: str | None
+        self, action: int, first: str | None, second: str | None, schema: str | None, source: str | None
     ) -> int:
-        first, second, source = (each or "" for each in (first, second, source))
-        if action in {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE}:
-            return sqlite3.SQLITE_OK
-        if action == sqlite3.SQLITE_FUNCTION and second.lower() in SQLITE_FUNCTIONS:
-            return sqlite3.SQLITE_OK
-        if action == sqlite3.SQLITE_READ and may_read(first.casefold(), second.casefold(), source.casefold()):
-            return sqlite3.SQLITE_OK
-        return sqlite3.SQLITE_DENY
+        """Return whether a listed table needs this, or a listed view within itself."""
+        is_allowed = self._is_allowed(action, _folded(first), _folded(second), _folded(source))
+        return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY
 
-    return allow
+    def _is_allowed(self, action: int, first: str, second: str, source: str) -> bool:
+        if (action, first, second, source) in self._within_views:
+            return True
+        if action == sqlite3.SQLITE_READ:
+            return self._may_read(first, second)
+        if action == sqlite3.SQLITE_FUNCTION:
+            return second in SQLITE_FUNCTIONS
+        return action in {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE}
+
+    def _may_read(self, table: str, column: str) -> bool:
+        if column:
+            return (table, column) in self._columns
+        # Counting rows reads no column, and subqueries are counted by their names.
+        return table in self._tables or not (table in self._there or table.startswith("sqlite_"))
+
+    def _learn(
+        self, action: int, first: str | None, second: str | None, schema: str | None, source: str | None
+    ) -> int:
+        if source:
+            self._within_views.add((action, _folded(first), _folded(second), _folded(source)))
+        return sqlite3.SQLITE_OK
+
+
+def _folded(name: str | None) -> str:
+    return (name or "").casefold()
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 @contextmanager

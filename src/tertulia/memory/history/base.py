@@ -1,6 +1,6 @@
 """The port to history providers: other places than our log where conversations are kept."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol, runtime_checkable
 
 from tertulia.memory.sessions import ProviderSession
@@ -45,6 +45,19 @@ class SupportsRecent(Protocol):
 
     async def recent(self, session: ProviderSession, *, limit: int) -> list[Message]:
         """Return the newest ``limit`` messages of a session, oldest of them first."""
+        ...
+
+
+@runtime_checkable
+class SupportsForgetting(Protocol):
+    """A history provider from which single messages can be taken."""
+
+    async def forget(self, session: ProviderSession, ids: Collection[str]) -> None:
+        """Erase the messages of a session that have these ids; those that are not there are no error.
+
+        What was answered or called by one of them stays: whoever shows it mends that. A message that was
+        forgotten is not kept again when it is appended once more.
+        """
         ...
 
 

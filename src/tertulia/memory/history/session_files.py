@@ -258,7 +258,7 @@ def _last_lines(file: int, session: ProviderSession, limit: int) -> list[dict[st
     while length < size:
         text = _read(file, size - length)
         lines, _ = _whole_lines(text[text.find(b"\n") + 1 :])
-        if len(lines) >= limit and b"\n" in text:
+        if len(lines) >= limit:
             return lines
         length *= 4
     return _without_head(_whole_lines(_read(file, 0))[0], session)

@@ -20,6 +20,8 @@ WHOLE: Final = 400
 """Estimated tokens of a table or a block of code that is kept whole nevertheless."""
 OVERLAP: Final = 30
 """Estimated tokens that two chunks have in common at most."""
+LITTLE: Final = 30
+"""Estimated tokens that are no chunk by themselves where more follows: a heading, a line above a table."""
 
 _SENTENCE: Final = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+|(?<=[。！？])|(?<=[।॥])\s*")  # noqa: RUF001
 _STOPS: Final = (".", "!", "?", "…", "。", "！", "？", "।")  # noqa: RUF001
@@ -122,7 +124,7 @@ def _packed(text: str, pieces: Sequence[_Piece]) -> Iterator[tuple[int, int]]:
     start, tokens = 0, 0
     held: list[_Piece] = []
     for piece in pieces:
-        if held and tokens + piece.tokens > TOKENS:
+        if tokens > LITTLE and held and tokens + piece.tokens > TOKENS:
             yield start, held[-1].end
             start, tokens = _overlapping(text, held[-1])
             held = []

@@ -30,6 +30,9 @@ COLLECTION: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{MAX_COLLECTION - 
 MAX_HITS: Final = 50
 
 _BATCH: Final = 500
+_COMMON: Final = 5_000
+_COMMON_SHARE: Final = 10
+"""A term in more passages than these, and than one of so many, tells too little to be worth its time."""
 _LATER: Final = 5.0
 # What is bounded is the process's, whoever uses it.
 _READERS: Final = Threads("documents are read", most=2, waiting=32, wait_seconds=60.0)
@@ -112,8 +115,11 @@ class Library:
         if not asked:
             return []
         extent = await self._documents.extent(self._tenant, collection)
-        postings = await self._documents.postings(self._tenant, collection, asked)
-        best = await asyncio.to_thread(partial(ranked, asked, postings, extent, limit=limit))
+        most = max(_COMMON, extent.passages // _COMMON_SHARE)
+        postings = await self._documents.postings(self._tenant, collection, asked, limit=most + 1)
+        telling = {term: found for term, found in postings.items() if len(found) <= most} or postings
+        left = [term for term in asked if term in telling or term not in postings]
+        best = await asyncio.to_thread(partial(ranked, left, telling, extent, limit=limit))
         scores = {(each.document_id, each.place): each.score for each in best}
         return [
             Hit(

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
-from typing import Final
+from typing import Final, TypeAlias
 
 from tertulia.stores.documents import Extent, Posting
 
@@ -29,6 +29,10 @@ _TAIL: Final = 0.3
 """Of the best passage's score, what another must have at least."""
 
 
+_Place: TypeAlias = tuple[str, int]
+"""A document's id, and the place of a passage in it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranked:
     """A passage that fits, and how well."""
@@ -38,9 +42,16 @@ class Ranked:
     score: float
 
 
+_SAID_ANYWHERE: Final = """
+    fine get go good got great know like mean nice really said say see sure tell think want
+"""
+_CHATTER: Final = frozenset(_SAID_ANYWHERE.split())
+"""What is said in any talk, and tells nothing of what it is about."""
+
+
 def asked_terms(terms: Sequence[str]) -> list[str]:
     """Return the terms of a question that are looked for, each once."""
-    once = list(dict.fromkeys(terms))
+    once = [term for term in dict.fromkeys(terms) if term not in _CHATTER]
     if len(once) <= MAX_TERMS:
         return once
     return once[: MAX_TERMS // 2] + once[-(MAX_TERMS // 2) :]
@@ -50,15 +61,15 @@ def ranked(
     asked: Sequence[str], postings: Mapping[str, Sequence[Posting]], extent: Extent, *, limit: int
 ) -> list[Ranked]:
     """Return the passages that fit, best first; of equals the one of the older document, or earlier in it."""
-    scores: defaultdict[tuple[str, int], float] = defaultdict(float)
-    shares: defaultdict[tuple[str, int], float] = defaultdict(float)
+    scores: defaultdict[_Place, float] = defaultdict(float)
+    shares: defaultdict[_Place, float] = defaultdict(float)
     usual = extent.length / extent.passages if extent.passages else 0.0
     for found in postings.values():
-        rarity = _rarity(len(found), extent.passages)
+        rarity = _rarity(len(found), extent.passages) * (K1 + 1)
         share = _rarity(len(found), extent.passages + _EVEN)
-        for posting in found:
-            at = (posting.document_id, posting.place)
-            scores[at] += rarity * _presence(posting, usual)
+        for document_id, place, times, length in found:
+            at = (document_id, place)
+            scores[at] += rarity * times / (times + K1 * (1 - B + B * (length / usual if usual else 1.0)))
             shares[at] += share
     needed = _needed(asked, postings, extent)
     fitting = [(score, at) for at, score in scores.items() if shares[at] >= needed]
@@ -74,11 +85,6 @@ def ranked(
 def _rarity(passages_with: int, passages: int) -> float:
     """Return how much a term tells: the more, the fewer passages it stands in."""
     return log(1 + (max(passages, passages_with) - passages_with + 0.5) / (passages_with + 0.5))
-
-
-def _presence(posting: Posting, usual: float) -> float:
-    length = posting.length / usual if usual else 1.0
-    return posting.count * (K1 + 1) / (posting.count + K1 * (1 - B + B * length))
 
 
 def _needed(asked: Sequence[str], postings: Mapping[str, Sequence[Posting]], extent: Extent) -> float:

@@ -37,8 +37,16 @@ class ReducerChain(FoldingReducer):
 
     @property
     @override
-    def is_live(self) -> bool:
-        return not self.is_mixed and super().is_live
+    def is_foldable(self) -> bool:
+        return not self.is_mixed
+
+    @property
+    @override
+    def asks(self) -> bool:
+        others = (reducer for reducer in self._reducers if not isinstance(reducer, FoldingReducer))
+        return any(reducer.asks for reducer in self._ours) or any(
+            isinstance(reducer, CostlyReducer) for reducer in others
+        )
 
     @override
     def is_due(self, messages: list[Message]) -> bool:
@@ -61,3 +69,8 @@ class ReducerChain(FoldingReducer):
     @override
     def describe(self) -> Mapping[str, object]:
         return {"reducer": "chain", "of": [dict(description(reducer)) for reducer in self._reducers]}
+
+    @override
+    async def close(self) -> None:
+        for reducer in self._ours:
+            await reducer.close()

@@ -24,9 +24,14 @@ class FoldingReducer(Reducer, SupportsDescribing):
     def describe(self) -> Mapping[str, object]: ...
 
     @property
-    def is_live(self) -> bool:
-        """Whether a fold by its rules can be kept and gone on with, because nobody has to be asked."""
-        return not any(rule.asks for rule in self.rules())
+    def is_foldable(self) -> bool:
+        """Whether a fold by its rules does all that it does, as long as no rule is due."""
+        return True
+
+    @property
+    def asks(self) -> bool:
+        """Whether it may ask a model."""
+        return any(rule.asks for rule in self.rules())
 
     def is_due(self, messages: list[Message]) -> bool:
         """Whether :meth:`reduce` would ask a model for these messages."""
@@ -44,6 +49,10 @@ class FoldingReducer(Reducer, SupportsDescribing):
                 return _by(silent, messages)
         # How long a text is that a model has made is only known now.
         return _by(silent, fold.messages())
+
+    async def close(self) -> None:
+        """Let go of what was opened here, if anything was; may be called twice."""
+        return
 
 
 def _by(rules: Sequence[Rule], messages: list[Message]) -> list[Message]:

@@ -93,8 +93,8 @@ class SummarizationReducer(FoldingReducer):
             "prompt": self._prompt,
         }
 
+    @override
     async def close(self) -> None:
-        """Let go of the model if it was opened here; may be called twice."""
         if self._opened is not None:
             await self._opened.close()
 

@@ -1,6 +1,7 @@
 """Messages as a reducer leaves them, while more of them come in."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from tertulia.memory.reducers.base import CostlyReducer, Reducer
 from tertulia.memory.reducers.fold import Fold
@@ -12,41 +13,46 @@ from tertulia.messages import Message
 class Growing:
     """A list that a reducer has made shorter; what comes in costs no look at what is there already.
 
-    That holds for reducers of ours that ask no model; others are given the whole list each time.
+    That holds for reducers of ours; others are given the whole list each time.
     """
 
     def __init__(self, reducer: Reducer, messages: Sequence[Message] = ()) -> None:
         self.messages = list(messages)
         """What is to be shown."""
         self._reducer = reducer
-        self._live = reducer if isinstance(reducer, FoldingReducer) and reducer.is_live else None
+        self._folding = reducer if isinstance(reducer, FoldingReducer) and reducer.is_foldable else None
         self._fold: Fold | None = None
 
     @property
-    def wants_all_at_once(self) -> bool:
-        """Whether a long list costs less if it comes in as a whole."""
-        return self._live is None and isinstance(self._reducer, CostlyReducer)
+    def asks(self) -> bool:
+        """Whether a model may be asked, so that it costs less if a long list comes in as a whole."""
+        if isinstance(self._reducer, FoldingReducer):
+            return self._reducer.asks
+        return isinstance(self._reducer, CostlyReducer)
 
     async def add(self, said: Sequence[Message], *, pay: Pay) -> bool:
         """Take in what was said; return whether more has happened than that it was put at the end."""
-        if self._live is not None:
-            return self._add_to_fold(said, self._live)
-        given = [*self.messages, *said]
-        reduced = await _reduced(self._reducer, list(given), pay=pay)
-        self.messages = given if reduced == given else reduced
-        return self.messages is not given
-
-    def _add_to_fold(self, said: Sequence[Message], reducer: FoldingReducer) -> bool:
-        fold = self._fold or Fold(reducer.rules(), self.messages)
+        if self._folding is None:
+            given = [*self.messages, *said]
+            return self._replace(given, await _reduced(self._reducer, list(given), pay=pay))
+        fold = self._fold or Fold(self._folding.rules(), self.messages)
         for message in said:
             fold.add(message)
-        if not fold.is_changed:
-            self._fold = fold
-            self.messages += said
-            return False
         # A fold remembers where everything stood that is gone; the next one begins without that.
-        self._fold, self.messages = None, fold.messages()
-        return True
+        self._fold = None if fold.is_changed else fold
+        if any(rule.is_due for rule in fold.rules):
+            given = [*self.messages, *said]
+            return self._replace(given, await pay(partial(self._folding.reduce, list(given))))
+        if fold.is_changed:
+            self.messages = fold.messages()
+        else:
+            self.messages += said
+        return fold.is_changed
+
+    def _replace(self, given: list[Message], reduced: Sequence[Message]) -> bool:
+        is_changed = list(reduced) != given
+        self.messages = list(reduced) if is_changed else given
+        return is_changed
 
 
 async def _reduced(reducer: Reducer, messages: list[Message], *, pay: Pay) -> list[Message]:

@@ -1,7 +1,7 @@
 """The view of a history that a provider keeps: its newest part that fits, after an anchor that stays."""
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -18,6 +18,7 @@ from tertulia.memory.tokens import tokens_of
 from tertulia.memory.transcript import Passage, Transcript
 from tertulia.memory.views.anchored import begin
 from tertulia.memory.views.base import Pay, View, at_once
+from tertulia.memory.views.log import Log
 from tertulia.messages import Flag, Message
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ _Key: TypeAlias = tuple[int, str, int]
 """Tenant, conversation and budget."""
 
 _PAGE: Final = 64
+_LOG_PAGE: Final = 500
 _HIDDEN: Final = Flag.WITHDRAWN | Flag.DELETED
 
 
@@ -48,6 +50,8 @@ class _Kept:
     reduced: list[Message] = field(default_factory=list)
     last: str | None = None
     """Id of the last message that ``reduced`` stands for."""
+    hidden: frozenset[str] | None = None
+    """Ids of what was withdrawn or erased in the log; ``None`` as long as that is not known."""
 
 
 class ProvidedView(View):
@@ -64,9 +68,11 @@ class ProvidedView(View):
         *,
         agent: str,
         reducer: Reducer | None = None,
+        log: Log | None = None,
         most_kept: int = 256,
     ) -> None:
-        self._provider, self._agent, self._reducer = provider, agent, reducer
+        """Show what the provider has, but for what was withdrawn or erased in the ``log``."""
+        self._provider, self._agent, self._reducer, self._log = provider, agent, reducer, log
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._most_kept = most_kept
 
@@ -87,6 +93,8 @@ class ProvidedView(View):
         pay: Pay = at_once,
     ) -> Passage:
         kept = self._of((conversation.tenant, conversation.id, budget), conversation.version)
+        if kept.hidden is None:
+            kept.hidden = await self._hidden_in(conversation)
         said = [message for message in newest if message.number <= conversation.head]
         session = ProviderSession(
             id=conversation.shown_id,
@@ -128,7 +136,7 @@ class ProvidedView(View):
         limit = max(_PAGE, len(kept.messages) + _PAGE)
         while True:
             loaded, is_whole = await self._newest(session, limit)
-            messages = _joined(loaded, said)
+            messages = _joined(loaded, said, hidden=kept.hidden)
             reaches = any(message.id == kept.anchor for message in loaded)
             if is_whole or reaches or _is_more_than(budget, messages):
                 return messages
@@ -159,11 +167,24 @@ class ProvidedView(View):
     ) -> list[Message]:
         """Return what was reduced before and what has come in since, or all if that is not to be known."""
         if kept.last is not None:
-            messages = _joined((await self._newest(session, _PAGE))[0], said)
+            messages = _joined((await self._newest(session, _PAGE))[0], said, hidden=kept.hidden)
             places = [place for place, message in enumerate(messages) if message.id == kept.last]
             if places:
                 return [*kept.reduced, *messages[places[-1] + 1 :]]
-        return _joined(await self._asked(self._provider.load(session)), said)
+        return _joined(await self._asked(self._provider.load(session)), said, hidden=kept.hidden)
+
+    async def _hidden_in(self, conversation: Conversation) -> frozenset[str]:
+        """Return the ids of what was withdrawn or erased; nothing is read where nothing ever was."""
+        hidden: set[str] = set()
+        after = conversation.head if self._log is None or conversation.version == 1 else 0
+        while self._log is not None and after < conversation.head:
+            limit = min(_LOG_PAGE, conversation.head - after)
+            page = await self._log.messages(conversation.tenant, conversation.id, after=after, limit=limit)
+            if not page:
+                break
+            hidden.update(message.id for message in page if message.flags & _HIDDEN)
+            after = page[-1].number
+        return frozenset(hidden)
 
     async def _newest(self, session: ProviderSession, limit: int) -> tuple[list[Message], bool]:
         """Return the newest messages, or all; and whether these are all."""
@@ -184,13 +205,15 @@ class ProvidedView(View):
             ) from error
 
 
-def _joined(loaded: Sequence[Message], said: Sequence[Message]) -> list[Message]:
+def _joined(
+    loaded: Sequence[Message], said: Sequence[Message], *, hidden: Collection[str] | None
+) -> list[Message]:
     """Return what the provider has and what the log has after it, without what is hidden by now."""
     ids = {message.id for message in loaded}
     known = [place for place, message in enumerate(said) if message.id in ids]
     after = said[known[-1] + 1 :] if known else said
-    hidden = {message.id for message in (*loaded, *said) if message.flags & _HIDDEN}
-    return [message for message in (*loaded, *after) if message.id not in hidden]
+    marked = {message.id for message in (*loaded, *said) if message.flags & _HIDDEN}.union(hidden or ())
+    return [message for message in (*loaded, *after) if message.id not in marked]
 
 
 def _is_more_than(budget: int, messages: Sequence[Message]) -> bool:

@@ -90,7 +90,7 @@ class ReducedView(View):
     ) -> Passage:
         key = (conversation.tenant, conversation.id, budget)
         kept = self._take(key)
-        if kept is None or kept.version != conversation.version or kept.head > conversation.head:
+        if kept is None or not _goes_on(kept, conversation, newest):
             kept = await self._begin(conversation, budget=budget)
         if await self._take_in(kept, conversation, newest, pay):
             kept.fitting = Fitting(kept.growing.messages, budget=budget, known=kept.fitting.known)
@@ -155,15 +155,16 @@ class ReducedView(View):
     ) -> AsyncIterator[list[Message]]:
         """Yield what is new, in one list or in several."""
         learned, kept.learned = kept.learned, []
-        later = [message for message in newest if kept.head < message.number <= conversation.head]
+        later = _later(newest, kept, conversation)
         if len(later) == conversation.head - kept.head:
             kept.weight += sum(_weight(message) for message in later)
             if learned or later:
                 yield learned + later
             return
         pages = self._log(conversation, after=kept.head)
-        if kept.growing.wants_all_at_once:
+        if kept.growing.asks:
             yield learned + [message async for page in pages for message in page]
+            kept.weight = sum(_weight(message) for message in kept.growing.messages)
             return
         if learned:
             yield learned
@@ -183,12 +184,13 @@ class ReducedView(View):
             after = page[-1].number
 
     async def _referenced(self, conversation: Conversation, numbers: Sequence[int]) -> dict[int, Message]:
-        """Return the messages of these numbers, and perhaps others beside them."""
+        """Return the messages of these numbers; those that stand near each other are read together."""
         found: dict[int, Message] = {}
         for number in numbers:
             if number not in found:
+                last = max(each for each in numbers if each < number + _PAGE)
                 page = await self._conversations.messages(
-                    conversation.tenant, conversation.id, after=number - 1, limit=_PAGE
+                    conversation.tenant, conversation.id, after=number - 1, limit=last - number + 1
                 )
                 found |= {message.number: message for message in page}
         return {number: found[number] for number in numbers if number in found}
@@ -221,6 +223,21 @@ class ReducedView(View):
         self._kept[key] = kept
         while self._weight > self._cache_bytes and self._kept:
             self._take(next(iter(self._kept)))
+
+
+def _goes_on(kept: _Kept, conversation: Conversation, newest: Sequence[Message]) -> bool:
+    """Whether what is shown now goes on from what is kept.
+
+    If others have gone on with the conversation, they may have had a summary made, and one is enough.
+    """
+    if kept.version != conversation.version or kept.head > conversation.head:
+        return False
+    is_whole = len(_later(newest, kept, conversation)) == conversation.head - kept.head
+    return is_whole or not kept.growing.asks
+
+
+def _later(newest: Sequence[Message], kept: _Kept, conversation: Conversation) -> list[Message]:
+    return [message for message in newest if kept.head < message.number <= conversation.head]
 
 
 def _bounded(reducer: Reducer, most_tokens: int) -> Reducer:

@@ -6,6 +6,7 @@ from typing import Self
 from typing_extensions import override
 
 from tertulia.conversations import Conversation
+from tertulia.errors import StoreBusy
 from tertulia.messages import now_us
 from tertulia.stores.base import Health, Store, StoreOptions, SupportsTaking, Taken
 from tertulia.stores.in_memory import taking
@@ -81,8 +82,13 @@ class InMemoryStore(Store, SupportsTaking):
 
     @override
     def drop(self, tenant: int, conversation_id: str) -> None:
-        with self._state.lock:
+        # Whoever collects garbage calls this at any moment, perhaps while this thread has the lock.
+        if not self._state.lock.acquire(blocking=False):
+            raise StoreBusy("the memory is being written to; ask again")
+        try:
             taking.drop(self._state.rooms[tenant], conversation_id)
+        finally:
+            self._state.lock.release()
 
     @override
     async def open(self) -> None:

@@ -146,7 +146,7 @@ def _filed(document: Document, passages: Sequence[NewPassage]) -> _Filed:
     for place, (passage, length) in enumerate(zip(passages, lengths, strict=True)):
         check_text(passage.text, what="a passage")
         for term, count in passage.terms.items():
-            posting = Posting(document_id=document.id, place=place, count=count, length=length)
+            posting = Posting(document_id=document.id, place=place, times=count, length=length)
             postings.setdefault(term, []).append(posting)
     return _Filed(document, tuple(passages), postings, sum(lengths))
 

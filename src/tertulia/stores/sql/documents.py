@@ -118,7 +118,7 @@ class SqlDocuments(DocumentStore):
             return {term: await db.all(reading.POSTINGS_OF, {**params, "term": term}) for term in wanted}
 
         found = await self._database.read(unit, tenant=tenant)
-        return {term: [*map(reading.posting_of, rows)] for term, rows in found.items() if rows}
+        return {term: reading.postings_of(rows) for term, rows in found.items() if rows}
 
     @override
     async def passages(self, tenant: int, places: Sequence[tuple[str, int]]) -> list[Passage]:

@@ -1,5 +1,8 @@
 """Statements that read documents, passages and postings, with what their rows stand for."""
 
+from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, bindparam, func, literal_column, select
@@ -91,12 +94,14 @@ def collection_of(row: Row) -> Collection:
     return Collection(name=name, documents=int(documents), passages=int(passages), characters=int(characters))
 
 
-def posting_of(row: Row) -> Posting:
-    """Return the posting of a row of ``POSTINGS_OF``."""
-    document_id, place, count, length = row
-    return Posting(
-        document_id=ids.from_bytes(ids.DOCUMENT, bytes(document_id)), place=place, count=count, length=length
-    )
+def postings_of(rows: Sequence[Row]) -> list[Posting]:
+    """Return the postings of rows of ``POSTINGS_OF``; of each document's many, its id is made once."""
+    return [
+        Posting(document_id, place, times, length)
+        for raw, found in groupby(rows, key=itemgetter(0))
+        for document_id in [ids.from_bytes(ids.DOCUMENT, bytes(raw))]
+        for _, place, times, length in found
+    ]
 
 
 def passage_of(row: Row) -> Passage:

@@ -81,8 +81,8 @@ class DocumentContract:
         passages = await store.documents.passages(TENANT, [(kept.id, 1), (kept.id, 0)])
 
         assert found == {
-            "leave": [Posting(document_id=kept.id, place=0, count=2, length=4)],
-            "noon": [Posting(document_id=kept.id, place=1, count=1, length=2)],
+            "leave": [Posting(document_id=kept.id, place=0, times=2, length=4)],
+            "noon": [Posting(document_id=kept.id, place=1, times=1, length=2)],
         }
         assert passages == [
             Passage(document_id=kept.id, document="handbook.md", place=1, text="Lunch is at noon."),
@@ -103,17 +103,17 @@ class DocumentContract:
 
         places = [(posting.document_id, posting.place) for posting in found["a"]]
         assert places == [*((first.id, place) for place in range(70)), (second.id, 0)]
-        assert [posting.count for posting in found["a"][:3]] == [1, 2, 3]
+        assert [posting.times for posting in found["a"][:3]] == [1, 2, 3]
         assert len(found["only 69"]) == 2
 
     async def test_all_of_a_document_is_kept_as_it_is(self, store: Store) -> None:
         text = "Grüße 👩‍🍳, 東京\t'; DROP TABLE documents; --\n"
-        passages = (NewPassage(text=text, where="§ 1 › «Ä»", terms={"東京": 1, "grüße": 1, "'": 1}),)
+        passages = (NewPassage(text=text, where="§ 1 > «Ä»", terms={"東京": 1, "grüße": 1, "'": 1}),)
 
         kept = await a_kept_document(store, "Grüße (1).md", passages=passages)
 
         [found] = await store.documents.passages(TENANT, [(kept.id, 0)])
-        assert (found.document, found.where, found.text) == ("Grüße (1).md", "§ 1 › «Ä»", text)
+        assert (found.document, found.where, found.text) == ("Grüße (1).md", "§ 1 > «Ä»", text)
         assert set(await store.documents.postings(TENANT, "handbook", ["東京", "'"])) == {"東京", "'"}
 
     async def test_document_without_passages_is_kept(self, store: Store) -> None:

@@ -1,0 +1,82 @@
+"""What it takes to try a page about the library: its examples, carried out one after the other."""
+
+import ast
+import inspect
+import io
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from types import CodeType, ModuleType
+from typing import Any, Final
+
+from tests.docs.following import ROOT
+
+_BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Something that stands between fences."""
+
+    language: str
+    text: str
+    line: int
+
+
+def blocks(page: str) -> list[Block]:
+    """Return what stands between fences on a page, in order."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return [
+        Block(found[1], found[2], text.count("\n", 0, found.start()) + 2) for found in _BLOCK.finditer(text)
+    ]
+
+
+def with_next(found: Sequence[Block]) -> Iterator[tuple[Block, Block | None]]:
+    """Yield each block with the one after it, in which may stand what it prints."""
+    yield from zip(found, [*found[1:], None], strict=True)
+
+
+async def carry_out_all(page: str) -> dict[str, Any]:
+    """Carry out a page's examples in Python as in ``python -m asyncio``; return what they have made.
+
+    A block of text after one is what it prints.
+    """
+    with _place(page) as place:
+        for block, following in with_next(blocks(page)):
+            if block.language != "python" or "import pytest" in block.text:
+                continue
+            printed = await _carry_out(block, page, place)
+            if following is not None and following.language == "text":
+                assert printed == following.text, f"{page}, line {block.line}: {printed}"
+        return dict(vars(place))
+
+
+async def _carry_out(block: Block, page: str, place: ModuleType) -> str:
+    """Carry out one block; return what it prints."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        # What fails is told with its line on the page.
+        pending = eval(_compiled(block, page), vars(place))  # noqa: S307  # it is a page of ours
+        if inspect.iscoroutine(pending):
+            await pending
+    return printed.getvalue()
+
+
+def _compiled(block: Block, page: str) -> CodeType:
+    source = "\n" * (block.line - 1) + block.text
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    code: CodeType = compile(source, str(ROOT / page), "exec", flags=flags, dont_inherit=True)
+    return code
+
+
+@contextmanager
+def _place(page: str) -> Iterator[ModuleType]:
+    """A module for names to be in, so that types that are made there know where they are."""
+    place = ModuleType(f"page_{re.sub(r'[^a-z]', '_', page)}")
+    sys.modules[place.__name__] = place
+    try:
+        yield place
+    finally:
+        del sys.modules[place.__name__]

@@ -26,7 +26,7 @@ class SlowLLM(ScriptedLLM):
 
     def __init__(self, replies: Script = echo) -> None:
         super().__init__(replies)
-        self.reached, self.let, self.left = asyncio.Event(), asyncio.Event(), 0
+        self.reached, self.let, self.left = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     @override
     async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
@@ -37,7 +37,7 @@ class SlowLLM(ScriptedLLM):
             async for event in super().stream(prompt):
                 yield event
         except (GeneratorExit, asyncio.CancelledError):
-            self.left += 1
+            self.left.set()
             raise
 
 

@@ -1,5 +1,6 @@
 """Agents answer, in sessions and by themselves, and are never changed by that."""
 
+import asyncio
 import copy
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from tertulia.errors import (
     IdempotencyMismatch,
     InvalidInput,
     InvalidShape,
+    RunCancelled,
     SessionMismatch,
     ShapeMismatch,
     UnknownModel,
@@ -28,7 +30,7 @@ from tertulia.llms.scripted import ScriptedLLM
 from tertulia.memory.history import FileHistoryProvider, InMemoryHistoryProvider, Recording
 from tertulia.memory.history.service import ServiceHistoryProvider
 from tertulia.memory.reducers import TruncationReducer
-from tertulia.messages import Message
+from tertulia.messages import Flag, Message
 from tertulia.parts import Media, Text, ToolCall
 from tertulia.tools.functions import tool
 from tertulia.usage import Usage
@@ -300,11 +302,19 @@ async def test_rollback_withdraws_what_it_takes_the_place_of() -> None:
         stream = agent.run_stream("one", session=session)
         await anext(stream)
         await llm.reached.wait()
+        second = asyncio.create_task(agent.run("two", session=session, multitask_strategy="rollback"))
+        await llm.left.wait()
         llm.let.set()
-        await agent.run("two", session=session, multitask_strategy="rollback")
-        await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
+        await second
+        with pytest.raises(RunCancelled):
+            [event async for event in stream]
 
         assert shown(llm.prompts[-1]) == ["two"]
+        assert [bool(each.flags & Flag.WITHDRAWN) for each in await session.messages()] == [
+            True,
+            False,
+            False,
+        ]
 
 
 async def test_metadata_and_settings_and_limits_are_those_of_the_run() -> None:
@@ -368,7 +378,7 @@ async def test_closed_session_takes_no_message_until_it_is_opened_again() -> Non
         {"llm": "nobody:nothing"},
         {"llm": []},
         {"llm": ["scripted:echo", 7]},
-        {"response_shape": {"type": 7}},
+        {"response_shape": {"$ref": "#/nowhere"}},
         {"response_shape": object()},
         {"tools": [7]},
         {"context_providers": [Knowing(), Knowing()]},

@@ -15,20 +15,20 @@ from tertulia.testing.fake_openai import FakeOpenAI
 from tests.compat.page import IN_A_FILE, IN_MEMORY, PAGE, carry_out, samples
 from tests.memory.context import fake_mem0
 
-STATE = "thread_state.json"
+STATE = Path("thread_state.json")
 
 
 async def tell_the_name(agent: ChatAgent) -> None:
     """Have a conversation, and leave it in a file."""
     thread = agent.get_new_thread()
     await agent.run("Hello, my name is Alice", thread=thread)
-    Path(STATE).write_text(json.dumps(await thread.serialize()), encoding="utf-8")
+    STATE.write_text(json.dumps(await thread.serialize()), encoding="utf-8")
     await agent.close()
 
 
 async def ask_for_the_name(agent: ChatAgent) -> str:
     """Go on with the conversation in the file."""
-    thread = await agent.deserialize_thread(json.loads(Path(STATE).read_text(encoding="utf-8")))
+    thread = await agent.deserialize_thread(json.loads(STATE.read_text(encoding="utf-8")))
     response = await agent.run("What's my name?", thread=thread)
     await agent.close()
     return response.text
@@ -80,7 +80,7 @@ async def test_thread_in_redis_goes_on_after_a_start(model: FakeOpenAI, folder: 
     answer = await ask_for_the_name((await carry_out("Redis", here))["agent"])
 
     assert answer == "Your name is Alice."
-    assert "Alice" not in Path(STATE).read_text(encoding="utf-8")
+    assert "Alice" not in STATE.read_text(encoding="utf-8")
 
 
 async def test_mem0_knows_in_a_new_thread_what_it_was_told_in_another(

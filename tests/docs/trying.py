@@ -5,15 +5,16 @@ import inspect
 import io
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType, ModuleType
 from typing import Any, Final
 
 from tests.docs.following import ROOT
 
 _BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_AS_IT_IS: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,13 @@ class Block:
     language: str
     text: str
     line: int
+
+    def with_put(self, put: Mapping[str, str]) -> "Block":
+        """Return it with something else in the place of what a stranger would have."""
+        text = self.text
+        for theirs, ours in put.items():
+            text = text.replace(theirs, ours)
+        return replace(self, text=text)
 
 
 def blocks(page: str) -> list[Block]:
@@ -38,16 +46,17 @@ def with_next(found: Sequence[Block]) -> Iterator[tuple[Block, Block | None]]:
     yield from zip(found, [*found[1:], None], strict=True)
 
 
-async def carry_out_all(page: str) -> dict[str, Any]:
+async def carry_out_all(page: str, *, put: Mapping[str, str] = _AS_IT_IS) -> dict[str, Any]:
     """Carry out a page's examples in Python as in ``python -m asyncio``; return what they have made.
 
-    A block of text after one is what it prints.
+    A block of text after one is what it prints; a block that imports pytest is left out. ``put`` says
+    what is to stand instead of what a stranger would have: addresses.
     """
     with _place(page) as place:
         for block, following in with_next(blocks(page)):
             if block.language != "python" or "import pytest" in block.text:
                 continue
-            printed = await _carry_out(block, page, place)
+            printed = await _carry_out(block.with_put(put), page, place)
             if following is not None and following.language == "text":
                 assert printed == following.text, f"{page}, line {block.line}: {printed}"
         return dict(vars(place))

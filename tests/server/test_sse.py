@@ -13,6 +13,7 @@ from tertulia.errors import Stopping, StoreUnavailable, TertuliaError
 from tertulia.events import (
     Event,
     Numbered,
+    ProviderFailed,
     ReasoningDelta,
     RunFinished,
     RunStarted,
@@ -229,6 +230,7 @@ def every() -> Iterator[Event]:
     yield ReasoningDelta(text="Five guests.", author="Chef")
     yield ToolCalled(turn=1, author="Chef", call_id="c1", name="add", arguments='{"a":1}')
     yield ToolFinished(turn=1, author="Chef", call_id="c1", name="add", text="2")
+    yield ProviderFailed(provider="facts", stage="after_run", message="it failed (ValueError)")
     yield a_delta()
     yield TurnFinished(turn=1, message=builders.an_answer("Paella."))
     yield RunWaiting(run_id=RUN, conversation_id=CONVERSATION, wait=WAIT)

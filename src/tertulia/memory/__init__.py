@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from tertulia.memory.context.user_facts import UserFacts
     from tertulia.memory.counting import Counter, counter, message_tokens
     from tertulia.memory.history import HISTORIES
-    from tertulia.memory.history.base import HistoryProvider, SupportsLog, SupportsRecent
+    from tertulia.memory.history.base import (
+        HistoryProvider,
+        SupportsForgetting,
+        SupportsLog,
+        SupportsRecent,
+    )
     from tertulia.memory.history.file import FileHistoryProvider
     from tertulia.memory.history.in_memory import InMemoryHistoryProvider
     from tertulia.memory.history.recording import Flags, Recording, SupportsFlags
@@ -57,6 +62,7 @@ __all__ = [
     "ServiceHistoryProvider",
     "SummarizationReducer",
     "SupportsFlags",
+    "SupportsForgetting",
     "SupportsLog",
     "SupportsRecent",
     "TokenBudgetReducer",
@@ -95,6 +101,7 @@ __getattr__ = lazily(
         "ServiceHistoryProvider": "tertulia.memory.history.service:ServiceHistoryProvider",
         "SummarizationReducer": "tertulia.memory.reducers.summarization:SummarizationReducer",
         "SupportsFlags": "tertulia.memory.history.recording:SupportsFlags",
+        "SupportsForgetting": "tertulia.memory.history.base:SupportsForgetting",
         "SupportsLog": "tertulia.memory.history.base:SupportsLog",
         "SupportsRecent": "tertulia.memory.history.base:SupportsRecent",
         "TokenBudgetReducer": "tertulia.memory.reducers.token_budget:TokenBudgetReducer",

@@ -2,6 +2,8 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tertulia.server.mounting import mounted_at
+
 
 class Forgiving:
     """Answers HEAD as GET without the body, and a path with a slash at its end as the one without."""
@@ -29,7 +31,7 @@ def _changed(scope: Scope) -> dict[str, str]:
     changed = {"method": "GET"} if scope["method"] == "HEAD" else {}
     path: str = scope["path"]
     # Where this is mounted, the path begins with that place; the slash behind it is the home page.
-    at_home = path == f"{scope.get('root_path', '')}/"
+    at_home = path == f"{mounted_at(scope)}/"
     return {**changed, "path": path[:-1]} if path.endswith("/") and not at_home else changed
 
 

@@ -11,6 +11,7 @@ from starlette.responses import FileResponse, HTMLResponse
 from tertulia.app import App
 from tertulia.server.errors import answers, problem
 from tertulia.server.lists import JSON, as_json
+from tertulia.server.mounting import mounted_at
 from tertulia.server.tutorial_forms import Greeting, Ready
 
 _TAGS: Final[list[str | Enum]] = ["service"]
@@ -53,7 +54,8 @@ class Ops:
         if "text/html" not in request.headers.get("accept", ""):
             greeting = {"message": "Tertulia: conversational agents that never lose the thread. See /docs."}
             return Response(as_json(greeting), headers={"vary": "accept"}, media_type=JSON)
-        page = _HOME.replace("{origin}", escape(str(request.base_url).rstrip("/")))
+        here = request.url.replace(path=mounted_at(request.scope), query="")
+        page = _HOME.replace("{origin}", escape(str(here)))
         return HTMLResponse(page, headers=_page_headers(_STRICT_POLICY) | {"vary": "accept"})
 
     async def livez(self) -> Response:

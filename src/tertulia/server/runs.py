@@ -24,6 +24,7 @@ from tertulia.server.deciding import decided_before
 from tertulia.server.edge import note
 from tertulia.server.errors import answers, not_yet, respond
 from tertulia.server.lists import JSON, Page, as_json, as_response, listing, place
+from tertulia.server.mounting import mounted_at
 from tertulia.server.options import ONCE, PARAMETERS, in_header, once_of, options_of, whole_number
 from tertulia.server.run_rows import run_row, step_row
 from tertulia.server.sse import MEDIA_TYPE, EventStream
@@ -156,7 +157,7 @@ class Runs:
         events = await runtime.follow(run_id, tenant=DEFAULT_TENANT, after=after)
         note(request.scope, run=run_id)
         return EventStream(
-            run_id, events, after=after, closing=self._closing, mounted_at=_mounted_at(request)
+            run_id, events, after=after, closing=self._closing, mounted_at=mounted_at(request.scope)
         )
 
     async def cancel_run(self, request: Request, run_id: named.Ident) -> Response:
@@ -196,12 +197,12 @@ class Runs:
         self, request: Request, ticket: Ticket, mode: forms.Mode | forms.NewRun, *, key: str | None
     ) -> Response:
         run = ticket.run
-        mounted_at = _mounted_at(request)
-        headers = {"location": f"{mounted_at}/v1/runs/{run.id}"}
+        root = mounted_at(request.scope)
+        headers = {"location": f"{root}/v1/runs/{run.id}"}
         note(request.scope, run=run.id, conversation=ticket.conversation.id)
         if mode.stream:
             return EventStream(
-                run.id, ticket.events(), closing=self._closing, headers=headers, mounted_at=mounted_at
+                run.id, ticket.events(), closing=self._closing, headers=headers, mounted_at=root
             )
         if mode.background:
             return Response(as_json(run_row(run)), HTTPStatus.ACCEPTED, headers, JSON)
@@ -280,12 +281,6 @@ class Runs:
             limit=run.last_number - run.input_number,
         )
         return [message for message in said if message.run_id == run.id]
-
-
-def _mounted_at(request: Request) -> str:
-    """Return the path at which this service stands within another; empty if it stands by itself."""
-    root: str = request.scope.get("root_path", "")
-    return root.rstrip("/")
 
 
 def _in_three_ways(*problems: int) -> dict[int | str, dict[str, Any]]:

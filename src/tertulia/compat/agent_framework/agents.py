@@ -197,7 +197,7 @@ class ChatAgent:
         """Note where a thread's messages are, and hold the connections there."""
         self._places.take(thread, stacklevel=4)
         if isinstance(thread.message_store, SupportsConnections):
-            self._connections.add(thread.message_store.connections)
+            self._connections.add(thread.message_store.shared_connections)
 
     def _own(self, thread: AgentThread | None) -> AgentThread:
         """Return the thread of a run; one that nothing is kept of if none was given."""

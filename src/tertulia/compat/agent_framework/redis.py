@@ -40,7 +40,7 @@ class RedisChatMessageStore(ChatMessageStoreProtocol):
         self._provider = self._opened()
 
     @property
-    def place(self) -> str:
+    def kept_at(self) -> str:
         """Where it keeps messages; never shown to anybody, for there may be a password in it."""
         return "\n".join((self._url, self.key_prefix, self.thread_id))
 
@@ -64,7 +64,7 @@ class RedisChatMessageStore(ChatMessageStoreProtocol):
             self._provider = self._opened()
 
     @property
-    def connections(self) -> RedisHistoryProvider:
+    def shared_connections(self) -> RedisHistoryProvider:
         """What it has opened, together with all stores of the same place."""
         return self._provider
 

@@ -37,7 +37,7 @@ class SupportsPlace(Protocol):
     """A message store that says where it keeps messages: two with the same place share them."""
 
     @property
-    def place(self) -> str:
+    def kept_at(self) -> str:
         """The place; never shown to anybody."""
         ...
 
@@ -55,7 +55,7 @@ class SupportsConnections(Protocol):
     """A message store with connections that it shares with others, and that outlive it."""
 
     @property
-    def connections(self) -> Connections:
+    def shared_connections(self) -> Connections:
         """They live as long as somebody holds them: the agent does, and closes them when it is closed."""
         ...
 

@@ -89,8 +89,8 @@ class Places:
         store = thread.message_store
         if not isinstance(store, SupportsPlace):
             return
-        owner = self._threads.setdefault(store.place, thread.id)
-        self._threads.move_to_end(store.place)
+        owner = self._threads.setdefault(store.kept_at, thread.id)
+        self._threads.move_to_end(store.kept_at)
         if len(self._threads) > _REMEMBERED:
             self._threads.popitem(last=False)
         if owner != thread.id:

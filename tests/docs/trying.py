@@ -3,15 +3,18 @@
 import ast
 import inspect
 import io
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, Final
 
-from tests.docs.following import ROOT
+from tests.docs.following import ROOT, SECONDS
 
 _BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _AS_IT_IS: Final[Mapping[str, str]] = {}
@@ -60,6 +63,25 @@ async def carry_out_all(page: str, *, put: Mapping[str, str] = _AS_IT_IS) -> dic
             if following is not None and following.language == "text":
                 assert printed == following.text, f"{page}, line {block.line}: {printed}"
         return dict(vars(place))
+
+
+def carry_out_contract(page: str, folder: Path) -> int:
+    """Write the modules of a page into a folder, and do what it says to test them; return what passed."""
+    for block in blocks(page):
+        if named := re.match(r"# (\w+\.py)\n", block.text):
+            (folder / named[1]).write_text(block.text, encoding="utf-8")
+    (command,) = [block.text for block in blocks(page) if block.text.startswith("python -m pytest")]
+    ran = subprocess.run(
+        [sys.executable, *command.split()[1:], "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", "."],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout
+    return int(re.findall(r"(\d+) passed", ran.stdout)[-1])
 
 
 async def _carry_out(block: Block, page: str, place: ModuleType) -> str:

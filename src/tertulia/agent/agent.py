@@ -268,7 +268,7 @@ class Agent:
         async with AsyncExitStack() as closing:  # the last first, and all of them, whatever one raises
             closing.push_async_callback(parts.models.close)
             closing.push_async_callback(parts.toolbox.close)
-            for plug in (*parts.context_providers, *parts.histories.told):
+            for plug in (*parts.context_providers, *parts.histories.told, *parts.histories.reducers):
                 if isinstance(plug, SupportsClosing):
                     closing.push_async_callback(plug.close)
             for host in {self._host, self._aside}:

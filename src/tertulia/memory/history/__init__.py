@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tertulia.memory.history.base import HistoryProvider, SupportsLog, SupportsRecent
+from tertulia.memory.history.base import HistoryProvider, SupportsForgetting, SupportsLog, SupportsRecent
 from tertulia.registry import Registry, lazily
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ __all__ = [
     "RedisHistoryProvider",
     "SQLHistoryProvider",
     "SupportsFlags",
+    "SupportsForgetting",
     "SupportsLog",
     "SupportsRecent",
     "flags_of",

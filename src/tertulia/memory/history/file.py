@@ -1,7 +1,7 @@
 """History in files: one for each session, a JSON text for each message."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -42,6 +42,12 @@ class FileHistoryProvider(HistoryProvider):
     async def append(self, session: ProviderSession, messages: Sequence[Message]) -> None:
         said = tuple(messages)
         await _in_thread(lambda: self._files.append(session, said))
+
+    async def forget(self, session: ProviderSession, ids: Collection[str]) -> None:
+        """Erase messages of a session: its file is written anew, and holds nothing but their ids then."""
+        gone = tuple(ids)
+        if gone:
+            await _in_thread(lambda: self._files.forget(session, gone))
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

@@ -1,7 +1,7 @@
 """History in the memory of this process, which may be shown shorter than it is."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
@@ -23,9 +23,12 @@ class _Kept:
 
     messages: list[Message] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
+    """Of all messages that it ever had, and of those that were forgotten."""
     reduced: list[Message] = field(default_factory=list)
     upto: int = 0
     """How many of the messages ``reduced`` stands for."""
+    forgets: int = 0
+    """How often something was forgotten."""
 
 
 class InMemoryHistoryProvider(HistoryProvider):
@@ -77,12 +80,20 @@ class InMemoryHistoryProvider(HistoryProvider):
         if self.reducer is not None and self.reduce_on == "write":
             await self._reduced(kept, self.reducer)
 
+    async def forget(self, session: ProviderSession, ids: Collection[str]) -> None:
+        """Erase messages of a session; the reducer makes what it has made of them anew."""
+        kept = self._sessions[_key(session)]
+        kept.ids.update(ids)
+        kept.messages = [message for message in kept.messages if message.id not in ids]
+        kept.reduced, kept.upto, kept.forgets = [], 0, kept.forgets + 1
+
     async def _reduced(self, kept: _Kept, reducer: Reducer) -> list[Message]:
         """Return what the reducer makes of a session, going on from what it made of its beginning."""
         while kept.upto < len(kept.messages):
-            before, upto = kept.upto, len(kept.messages)
+            before, upto, forgets = kept.upto, len(kept.messages), kept.forgets
             reduced = await reducer.reduce([*kept.reduced, *kept.messages[before:upto]])
-            if kept.upto == before:  # else somebody else was quicker, and more has come in perhaps
+            # Else somebody else was quicker, or what it was made of is to be forgotten.
+            if (kept.upto, kept.forgets) == (before, forgets):
                 kept.reduced, kept.upto = reduced, upto
         return list(kept.reduced)
 

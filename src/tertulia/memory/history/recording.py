@@ -1,12 +1,13 @@
 """What of a run a history provider is given: a wrapper that says so."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from typing_extensions import override
 
-from tertulia.memory.history.base import HistoryProvider, SupportsRecent
+from tertulia.errors import ProviderError
+from tertulia.memory.history.base import HistoryProvider, SupportsForgetting, SupportsRecent
 from tertulia.memory.sessions import ProviderSession
 from tertulia.messages import Message
 from tertulia.parts import ToolCall, ToolResult
@@ -111,6 +112,12 @@ class Recording(HistoryProvider):
     @override
     async def append(self, session: ProviderSession, messages: Sequence[Message]) -> None:
         await self._provider.append(session, messages)
+
+    async def forget(self, session: ProviderSession, ids: Collection[str]) -> None:
+        """Erase messages of a session; raises ``ProviderError`` if the provider cannot."""
+        if not isinstance(self._provider, SupportsForgetting):
+            raise ProviderError("it cannot forget single messages")
+        await self._provider.forget(session, ids)
 
     @override
     async def close(self) -> None:

@@ -1,7 +1,7 @@
 """History in Redis or Valkey: a list of messages for each session, which may be bounded and may expire."""
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any, Final, TypeAlias
@@ -39,8 +39,10 @@ elseif redis.call('EXISTS', KEYS[2]) == 0 then
 end
 local newest = redis.call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')
 local place = newest[2] and tonumber(newest[2]) or 0
+local forgets = redis.call('EXISTS', KEYS[3]) == 1
 for i = 2, #ARGV, 2 do
-  if redis.call('ZADD', KEYS[2], 'NX', place + 1, ARGV[i]) == 1 then
+  local gone = forgets and redis.call('SISMEMBER', KEYS[3], ARGV[i]) == 1
+  if not gone and redis.call('ZADD', KEYS[2], 'NX', place + 1, ARGV[i]) == 1 then
     redis.call('RPUSH', KEYS[1], ARGV[i + 1])
     place = place + 1
   end
@@ -48,16 +50,33 @@ end
 if tonumber(ARGV[1]) > 0 then
   redis.call('EXPIRE', KEYS[1], ARGV[1])
   redis.call('EXPIRE', KEYS[2], ARGV[1])
+  redis.call('EXPIRE', KEYS[3], ARGV[1])
 end
 return redis.call('LLEN', KEYS[1])
 """
-# Nothing is trimmed if somebody else was quicker: then the list begins with another message.
+# Nothing is trimmed if somebody else was quicker, or has had something forgotten: then other messages
+# stand at the beginning of the list, or where it is to begin.
 _TRIM: Final = """
 if redis.call('LINDEX', KEYS[1], 0) ~= ARGV[1] then return 0 end
+if redis.call('LINDEX', KEYS[1], ARGV[2]) ~= ARGV[3] then return 0 end
 redis.call('LTRIM', KEYS[1], ARGV[2], -1)
-local over = redis.call('ZCARD', KEYS[2]) - redis.call('LLEN', KEYS[1]) - tonumber(ARGV[3])
+local over = redis.call('ZCARD', KEYS[2]) - redis.call('LLEN', KEYS[1]) - tonumber(ARGV[4])
 if over > 0 then redis.call('ZREMRANGEBYRANK', KEYS[2], 0, over - 1) end
 return 1
+"""
+# All places are found before anything is written, so that what cannot be read leaves all as it was.
+# Their ids stay in a set of their own, which trimming does not touch, and where the list is empty.
+_FORGET: Final = """
+local gone, places = {}, {}
+for i = 2, #ARGV do gone[ARGV[i]] = true end
+for place, kept in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
+  local id = string.match(kept, '^{"id":"([%w_-]+)"') or cjson.decode(kept).id
+  if gone[id] then places[#places + 1] = place - 1 end
+end
+for i = 2, #ARGV do redis.call('SADD', KEYS[3], ARGV[i]) end
+if tonumber(ARGV[1]) > 0 then redis.call('EXPIRE', KEYS[3], ARGV[1]) end
+for _, place in ipairs(places) do redis.call('LSET', KEYS[1], place, '') end
+return redis.call('LREM', KEYS[1], 0, '')
 """
 
 
@@ -117,6 +136,18 @@ class RedisHistoryProvider(HistoryProvider):
         if self._most is not None and length > self._most:
             await self._trim(session, excess=length - self._most)
 
+    async def forget(self, session: ProviderSession, ids: Collection[str]) -> None:
+        """Erase messages of a session, all at once; that does not prolong the session's life.
+
+        What was trimmed, or has not come yet, stays away as well.
+        """
+        gone = [check_text(ident, what="the id of a message") for ident in ids]
+        if self._most == 0 or not gone:
+            return
+        keys = self._keys(session)
+        with self._told():
+            await self._client().eval(_FORGET, len(keys), *keys, self._ttl, *gone)
+
     @override
     async def close(self) -> None:
         here = asyncio.get_running_loop()
@@ -139,7 +170,8 @@ class RedisHistoryProvider(HistoryProvider):
         place = beginning_of(messages, upto=excess)
         if place:
             with self._told():
-                await self._client().eval(_TRIM, len(keys), *keys, front[0], place, _REMEMBERED)
+                first = (front[0], place, front[place])
+                await self._client().eval(_TRIM, len(keys), *keys, *first, _REMEMBERED)
 
     async def _range(self, session: ProviderSession, first: int) -> list[Message]:
         with self._told():
@@ -147,12 +179,12 @@ class RedisHistoryProvider(HistoryProvider):
             texts = await found
         return [decode(text) for text in texts]
 
-    def _keys(self, session: ProviderSession) -> tuple[str, str]:
-        """Return the keys of a session: its messages, and their ids."""
+    def _keys(self, session: ProviderSession) -> tuple[str, str, str]:
+        """Return the keys of a session: its messages, their ids, and the ids of what was forgotten."""
         parts = (str(session.tenant), session.agent, session.id)
         encoded = ":".join(quote(check_text(part, what="the name of a session"), safe="") for part in parts)
         key = f"{self._prefix}:v1:{{{encoded}}}"
-        return key, f"{key}:ids"
+        return key, f"{key}:ids", f"{key}:forgotten"
 
     def _client(self) -> _Client:
         return self._lent if self._lent is not None else self._clients.get()

@@ -24,6 +24,7 @@ from tertulia.memory.history.locked_files import (
 )
 from tertulia.memory.history.session_lines import (
     Line,
+    first_line,
     head_of,
     id_of,
     lines_of,
@@ -46,6 +47,8 @@ class _Known:
     """What was found in a file when it was last written."""
 
     inode: int = 0
+    head: bytes = b""
+    """Its first line, which tells it from one with the same inode that was there before or came after."""
     end: int = 0
     """Where its last whole append ends."""
     changed: int = 0
@@ -97,6 +100,7 @@ class SessionFiles:
             before = read(file, 0)
             after = rewritten(before, session, without=dict.fromkeys(ids))
             stat = os.fstat(file) if after == before else replace(path, after)
+            known.head = first_line(after)
             known.note(stat, end=len(after), ids=ids)
 
     @contextmanager
@@ -112,7 +116,9 @@ class SessionFiles:
             with writing(path) as file:
                 _catch_up(file, known, session)
                 yield file, known
-                if known.inode != before:  # whoever made the file may have died before its name was on the disk
+                if (
+                    known.inode != before
+                ):  # whoever made the file may have died before its name was on the disk
                     sync(self._directory)
         except BaseException:
             known.inode = 0  # what is in the file is to be found out anew
@@ -153,10 +159,12 @@ def _catch_up(file: int, known: _Known, session: ProviderSession) -> None:
     has_grown = stat.st_ino == known.inode and stat.st_size > known.end
     if stat.st_ino == known.inode and (stat.st_size, stat.st_mtime_ns) == (known.end, known.changed):
         return
-    if not has_grown:
+    if not has_grown or os.pread(file, len(known.head), 0) != known.head:
         known.end, known.ids = 0, set()
-    lines, length = whole_lines(read(file, known.end))
+    text = read(file, known.end)
+    lines, length = whole_lines(text)
     known.ids.update(id_of(line) for line in (lines if known.end else without_head(lines, session)))
+    known.head = known.head if known.end else first_line(text)
     known.end += length
     if known.end < stat.st_size:
         os.ftruncate(file, known.end)
@@ -165,9 +173,8 @@ def _catch_up(file: int, known: _Known, session: ProviderSession) -> None:
 def _write(file: int, known: _Known, session: ProviderSession, messages: Sequence[Message]) -> None:
     """Put what is new at the end of a file; if that fails, nothing of it stays."""
     fresh = _fresh(messages, known.ids)
-    lines = lines_of(fresh)
-    if fresh and not known.end:
-        lines.insert(0, head_of(session))
+    is_first = bool(fresh) and not known.end
+    lines = [head_of(session), *lines_of(fresh)] if is_first else lines_of(fresh)
     text = b"".join(line + b"\n" for line in lines)
     try:
         put(file, text, known.end)
@@ -175,6 +182,7 @@ def _write(file: int, known: _Known, session: ProviderSession, messages: Sequenc
     except OSError:
         os.ftruncate(file, known.end)
         raise
+    known.head = first_line(text) if is_first else known.head
     known.note(os.fstat(file), end=known.end + len(text), ids=[message.id for message in fresh])
 
 

@@ -2,7 +2,8 @@
 
 The first line names the session. Then comes one line for each message; where an append had several,
 ``left`` says how many of them still follow. An append is there when its last line is, with its end.
-Of a message that was forgotten the id is left, in its place.
+Of a message that was forgotten the id is left, in its place, and the first line counts how often the
+file was written anew for that.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -19,13 +20,17 @@ Line: TypeAlias = dict[str, object]
 
 _LEFT: Final = "left"
 _FORGOTTEN: Final = "forgotten"
+_REWRITTEN: Final = "rewritten"
 
 
 def head_of(session: ProviderSession) -> bytes:
-    """Return the first line of a session's file, by which it is known."""
-    names = {"agent": session.agent, "session": session.id}
-    checked = {key: check_text(name, what="the name of a session") for key, name in names.items()}
-    return orjson.dumps({"tertulia": 1, "tenant": session.tenant, **checked})
+    """Return the first line of a session's file as it is made, by which it is known."""
+    return orjson.dumps(_head(session))
+
+
+def first_line(text: bytes) -> bytes:
+    """Return the first line of a text with its end; nothing if it has no whole line."""
+    return text[: text.find(b"\n") + 1]
 
 
 def lines_of(messages: Sequence[Message]) -> list[bytes]:
@@ -46,7 +51,7 @@ def whole_lines(text: bytes) -> tuple[list[Line], int]:
 
 def without_head(lines: list[Line], session: ProviderSession) -> list[Line]:
     """Return all lines but the first; raises ``ProviderError`` if that is not this session's."""
-    if lines and lines[0] != orjson.loads(head_of(session)):
+    if lines and {**lines[0], _REWRITTEN: 0} != {**_head(session), _REWRITTEN: 0}:
         raise ProviderError("the file of the history is another session's, or of another version")
     return lines[1:]
 
@@ -62,18 +67,28 @@ def id_of(line: Line) -> str:
 
 
 def rewritten(text: bytes, session: ProviderSession, *, without: Collection[str]) -> bytes:
-    """Return what stands in a file that is whole, but of these messages nothing save their ids.
+    """Return what is to stand in a file in the place of a text: of these messages nothing but their ids.
 
-    Ids that are not in it yet are put at its end.
+    Ids that are not in it yet are put at its end. If there is nothing to change, it is the same text.
     """
     lines, length = whole_lines(text)
-    kept = text[:length].splitlines(keepends=True) or [_ended(head_of(session))]
-    found: set[str] = set()
-    for place, line in enumerate(without_head(lines, session), start=1):
+    kept, found, is_changed = text[:length].split(b"\n")[1:-1], set(), False
+    for place, line in enumerate(without_head(lines, session)):
         found.add(ident := id_of(line))
         if ident in without and not _is_forgotten(line):
-            kept[place] = _tombstone(ident, left=line.get(_LEFT))
-    return b"".join([*kept, *(_tombstone(ident) for ident in without if ident not in found)])
+            kept[place], is_changed = _tombstone(ident, left=line.get(_LEFT)), True
+    more = [_tombstone(ident) for ident in without if ident not in found]
+    if not (is_changed or more):
+        return text
+    count = lines[0].get(_REWRITTEN, 0) if lines else 0
+    head = _head(session) | {_REWRITTEN: (count if isinstance(count, int) else 0) + 1}
+    return b"".join(line + b"\n" for line in [orjson.dumps(head), *kept, *more])
+
+
+def _head(session: ProviderSession) -> Line:
+    names = {"agent": session.agent, "session": session.id}
+    checked = {key: check_text(name, what="the name of a session") for key, name in names.items()}
+    return {"tertulia": 1, "tenant": session.tenant, **checked}
 
 
 def _is_forgotten(line: Line) -> bool:
@@ -82,12 +97,8 @@ def _is_forgotten(line: Line) -> bool:
 
 def _tombstone(ident: str, *, left: object = None) -> bytes:
     more = {} if left is None else {_LEFT: left}
-    return _ended(orjson.dumps({"id": check_text(ident, what="the id of a message"), _FORGOTTEN: True, **more}))
+    return orjson.dumps({"id": check_text(ident, what="the id of a message"), _FORGOTTEN: True, **more})
 
 
 def _left(count: int) -> dict[str, int]:
     return {_LEFT: count} if count else {}
-
-
-def _ended(line: bytes) -> bytes:
-    return line + b"\n"

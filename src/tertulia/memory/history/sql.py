@@ -1,7 +1,7 @@
 """History in the server's own tables: its sessions are conversations, and the other way round."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,7 +24,7 @@ from tertulia.llms.per_loop import PerLoop
 from tertulia.memory.history.base import HistoryProvider
 from tertulia.memory.sessions import ProviderSession
 from tertulia.memory.tokens import tokens_of
-from tertulia.messages import Message
+from tertulia.messages import Flag, Message
 from tertulia.stores import Store, open_store
 
 _PAGE: Final = 500
@@ -69,24 +69,19 @@ class SQLHistoryProvider(HistoryProvider):
         with _told():
             store = await self._store()
             found = await _find(store, session)
-            messages: list[Message] = []
-            while found and len(messages) < found.head:
-                page = await store.conversations.messages(
-                    session.tenant, found.id, after=len(messages), limit=_PAGE
-                )
-                if not page:
-                    break
-                messages += page
-            return messages
+            return [] if found is None else _remembered(await _all(store, found))
 
     async def recent(self, session: ProviderSession, *, limit: int) -> list[Message]:
         """Return the newest ``limit`` messages of a session, oldest of them first."""
         with _told():
             store = await self._store()
             found = await _find(store, session)
-            if found is None or limit < 1:
-                return []
-            newest = await store.conversations.recent(session.tenant, found.id, upto=found.head, limit=limit)
+            newest: list[Message] = []
+            upto, missing = 0 if found is None else found.head, limit
+            while found is not None and missing > 0 and upto > 0:
+                page = await store.conversations.recent(session.tenant, found.id, upto=upto, limit=missing)
+                newest += _remembered(page)
+                upto, missing = page[-1].number - 1 if page else 0, limit - len(newest)
             return newest[::-1]
 
     @override
@@ -98,6 +93,20 @@ class SQLHistoryProvider(HistoryProvider):
             found = await _find(store, session) or await _make(store, session)
             tokens = [tokens_of(message.content) for message in messages]
             await store.conversations.append(session.tenant, found.id, messages, tokens=tokens)
+
+    async def forget(self, session: ProviderSession, ids: Collection[str]) -> None:
+        """Erase messages of a session, and of all branches that share them; raises while a run says them.
+
+        What is not there cannot be kept away: it is kept if it is appended later.
+        """
+        with _told():
+            store = await self._store()
+            found = await _find(store, session)
+            if found is None:
+                return
+            gone = [message.number for message in await _all(store, found) if message.id in ids]
+            if gone:
+                await store.conversations.mark(session.tenant, found.id, gone, Flag.DELETED)
 
     @override
     async def close(self) -> None:
@@ -144,6 +153,22 @@ async def _find(store: Store, session: ProviderSession) -> Conversation | None:
             if found.agent_id == agent.id:
                 return found
     return None
+
+
+async def _all(store: Store, found: Conversation) -> list[Message]:
+    """Return all messages of a conversation, those that were erased as well."""
+    messages: list[Message] = []
+    while not messages or messages[-1].number < found.head:
+        after = messages[-1].number if messages else 0
+        page = await store.conversations.messages(found.tenant, found.id, after=after, limit=_PAGE)
+        if not page:
+            break
+        messages += page
+    return messages
+
+
+def _remembered(messages: Sequence[Message]) -> list[Message]:
+    return [message for message in messages if not message.flags & Flag.DELETED]
 
 
 async def _make(store: Store, session: ProviderSession) -> Conversation:

@@ -77,12 +77,12 @@ def listening() -> ScriptedLLM:
 
 
 def agent_with(
-    store: Callable[[], ChatMessageStoreProtocol] | None = None,
+    factory: Callable[[], ChatMessageStoreProtocol] | None = None,
     llm: ScriptedLLM | None = None,
     **options: Any,
 ) -> ChatAgent:
     """Return an agent whose threads have such stores."""
-    return ChatAgent(llm or listening(), chat_message_store_factory=store, **options)
+    return ChatAgent(llm or listening(), chat_message_store_factory=factory, **options)
 
 
 def texts(messages: Sequence[Any]) -> list[str]:

@@ -22,13 +22,21 @@ async def tell_the_name(agent: ChatAgent) -> None:
     """Have a conversation, and leave it in a file."""
     thread = agent.get_new_thread()
     await agent.run("Hello, my name is Alice", thread=thread)
-    STATE.write_text(json.dumps(await thread.serialize()), encoding="utf-8")
+    save(await thread.serialize())
     await agent.close()
+
+
+def save(told: dict[str, Any]) -> None:
+    STATE.write_text(json.dumps(told), encoding="utf-8")
+
+
+def saved() -> str:
+    return STATE.read_text(encoding="utf-8")
 
 
 async def ask_for_the_name(agent: ChatAgent) -> str:
     """Go on with the conversation in the file."""
-    thread = await agent.deserialize_thread(json.loads(STATE.read_text(encoding="utf-8")))
+    thread = await agent.deserialize_thread(json.loads(saved()))
     response = await agent.run("What's my name?", thread=thread)
     await agent.close()
     return response.text
@@ -80,7 +88,7 @@ async def test_thread_in_redis_goes_on_after_a_start(model: FakeOpenAI, folder: 
     answer = await ask_for_the_name((await carry_out("Redis", here))["agent"])
 
     assert answer == "Your name is Alice."
-    assert "Alice" not in STATE.read_text(encoding="utf-8")
+    assert "Alice" not in saved()
 
 
 async def test_mem0_knows_in_a_new_thread_what_it_was_told_in_another(

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from tertulia.compat.agent_framework import (
     AgentThread,
@@ -126,9 +127,11 @@ async def test_thread_of_the_older_framework_is_taken() -> None:
 
 async def test_messages_in_a_custom_state_become_json_and_messages_again() -> None:
     class Lister(ChatMessageStore):
+        @override
         async def serialize(self, **kwargs: Any) -> dict[str, Any]:
             return {"messages": self.messages, **kwargs}
 
+        @override
         async def update_from_state(self, serialized_store_state: Any, **kwargs: Any) -> None:
             self.messages = serialized_store_state["messages"]
 
@@ -147,6 +150,7 @@ async def test_messages_in_a_custom_state_become_json_and_messages_again() -> No
 
 async def test_state_that_is_no_json_is_refused_by_name() -> None:
     class Closed(ChatMessageStore):
+        @override
         async def serialize(self, **kwargs: Any) -> dict[str, Any]:
             return {"lock": object()}
 
@@ -189,6 +193,16 @@ async def test_stream_ends_with_the_whole_answer() -> None:
     assert [str(update) for update in updates] == ["Hell", "o th", "ere", ""]
     assert updates[-1].response is not None
     assert updates[-1].response.text == "Hello there"
+
+
+async def test_stream_says_when_what_it_told_is_void() -> None:
+    agent = agent_with(llm=ScriptedLLM(["seven, I think", {"age": 7}]), response_format={"age": "integer"})
+
+    updates = [update async for update in agent.run_stream("How old?")]
+
+    (place,) = [place for place, update in enumerate(updates) if update.starts_again]
+    assert "".join(map(str, updates[:place])) == "seven, I think"
+    assert "".join(map(str, updates[place:])) == '{"age":7}'
 
 
 async def test_two_runs_at_the_same_time_are_both_kept_in_order() -> None:
@@ -259,10 +273,25 @@ async def test_store_that_keeps_nothing_for_now_costs_no_answer_and_is_told_late
     assert texts(DATABASES["broken"]) == ["one", "heard 1", "two", "heard 3"]
 
 
+async def test_thread_is_not_serialized_without_what_its_store_lacks() -> None:
+    store = BrokenStore("add")
+    agent = agent_with(lambda: store)
+    thread = agent.get_new_thread()
+    await agent.run("one", thread=thread)
+
+    with pytest.raises(OSError, match="4711"):
+        await thread.serialize()
+    store.broken.clear()
+    await thread.serialize()
+
+    assert texts(DATABASES["broken"]) == ["one", "heard 1"]
+
+
 async def test_message_that_was_kept_without_an_answer_is_not_kept_twice() -> None:
     class Interrupted(DatabaseMessageStore):
         times = 0
 
+        @override
         async def add_messages(self, messages: Any) -> None:
             await super().add_messages(messages)
             self.times += 1

@@ -1,6 +1,7 @@
 """Sessions as JSON: saved, signed for places that are not trusted, and restored."""
 
 import hmac
+import math
 import time
 import warnings
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -114,6 +115,8 @@ def put(memory: SupportsTaking, taken: Taken, messages: tuple[Message, ...]) -> 
 
 def signed(told: Mapping[str, Any], key: bytes | str, *, expires_seconds: float | None) -> str:
     """Return a saved session with a signature, as one text without line ends."""
+    if expires_seconds is not None and not math.isfinite(expires_seconds):
+        raise InvalidInput("the seconds after which a signed session expires are a finite number")
     until = None if expires_seconds is None else time.time() + expires_seconds
     payload = orjson.dumps({"session": told, "until": until})
     if len(payload) > MOST_BYTES:

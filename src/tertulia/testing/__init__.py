@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tertulia.testing.fake_openai import FakeOpenAI
     from tertulia.testing.hints_contract import HintsContract
     from tertulia.testing.history import check
+    from tertulia.testing.history_contract import HistoryContract
     from tertulia.testing.llm_contract import LLMContract
     from tertulia.testing.reading import read_history
     from tertulia.testing.store_contract import StoreContract
@@ -23,6 +24,7 @@ __all__ = [
     "ContextContract",
     "FakeOpenAI",
     "HintsContract",
+    "HistoryContract",
     "LLMContract",
     "LearningContract",
     "ScriptedLLM",
@@ -42,6 +44,7 @@ __getattr__ = lazily(
         "ContextContract": "tertulia.testing.context_contract:ContextContract",
         "FakeOpenAI": "tertulia.testing.fake_openai:FakeOpenAI",
         "HintsContract": "tertulia.testing.hints_contract:HintsContract",
+        "HistoryContract": "tertulia.testing.history_contract:HistoryContract",
         "LLMContract": "tertulia.testing.llm_contract:LLMContract",
         "LearningContract": "tertulia.testing.context_contract:LearningContract",
         "ScriptedLLM": "tertulia.llms.scripted:ScriptedLLM",

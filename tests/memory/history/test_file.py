@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia.errors import ProviderError
-from tertulia.memory.history import FileHistoryProvider
+from tertulia.memory.history import FileHistoryProvider, locked_files
 from tertulia.memory.history import session_files as files
 from tertulia.messages import Message
 from tertulia.testing.history_contract import a_message, a_session, some_messages, what_counts
@@ -31,6 +31,19 @@ async def main(place, count):
         said = some_messages(3)
         await history.append(a_session(), said)
         print(*(message.id for message in said), flush=True)
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+FORGETTER: Final = """
+import asyncio, sys
+from tertulia.memory.history import FileHistoryProvider
+from tertulia.testing.history_contract import a_session
+
+async def main(place, count):
+    history = FileHistoryProvider(place)
+    for message in (await history.load(a_session()))[:count]:
+        await history.forget(a_session(), [message.id])
+        print(message.id, flush=True)
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
@@ -75,6 +88,10 @@ def the_file(place: Path) -> Path:
 
 def the_files(place: Path) -> list[Path]:
     return list(place.iterdir())
+
+
+def everything_in(place: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in the_files(place))
 
 
 def mode(path: Path) -> int:
@@ -244,14 +261,14 @@ async def test_file_that_is_taken_away_before_it_is_locked_is_not_written(
 ) -> None:
     history, said = FileHistoryProvider(place), a_message()
     await history.append(a_session(), [a_message()])
-    lock = files._lock
+    lock = locked_files._lock
 
     def taken_away(file: int, how: int) -> None:
-        monkeypatch.setattr(files, "_lock", lock)
+        monkeypatch.setattr(locked_files, "_lock", lock)
         the_file(place).unlink()
         lock(file, how)
 
-    monkeypatch.setattr(files, "_lock", taken_away)
+    monkeypatch.setattr(locked_files, "_lock", taken_away)
     await history.append(a_session(), [said])
 
     assert what_counts(await history.load(a_session())) == [said]
@@ -359,14 +376,190 @@ async def test_directory_that_is_none_is_a_failure_that_names_nothing(tmp_path: 
 async def test_who_holds_a_session_for_ever_keeps_nobody_for_ever(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_SECONDS", 0.01)
+    monkeypatch.setattr(locked_files, "_SECONDS", 0.01)
     history = FileHistoryProvider(place)
     await history.append(a_session(), [a_message()])
 
     with the_file(place).open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        for work in (history.load(a_session()), history.append(a_session(), [a_message()])):
+        for work in (
+            history.load(a_session()),
+            history.append(a_session(), [a_message()]),
+            history.forget(a_session(), ["msg_1"]),
+        ):
             with pytest.raises(ProviderError, match="somebody else writes the session"):
                 await work
 
     assert len(await history.load(a_session())) == 1
+
+
+async def test_what_was_forgotten_is_no_more_on_the_disk(place: Path) -> None:
+    history = FileHistoryProvider(place)
+    said = [a_message("kept"), a_message("secret", author="Ada"), a_message("kept too")]
+    await history.append(a_session(), said)
+
+    await history.forget(a_session(), [said[1].id])
+
+    text = everything_in(place)
+    assert b"secret" not in text
+    assert b"Ada" not in text
+    assert text.count(said[1].id.encode()) == 1
+    assert mode(the_file(place)) == 0o600
+
+
+async def test_what_else_stands_in_a_file_stays_byte_for_byte(place: Path) -> None:
+    history, said = FileHistoryProvider(place), some_messages(5)
+    await history.append(a_session(), said[:2])
+    await history.append(a_session(), said[2:])
+    before = the_file(place).read_bytes().splitlines()
+
+    await history.forget(a_session(), [said[3].id])
+
+    after = the_file(place).read_bytes().splitlines()
+    assert [*after[1:4], *after[5:]] == [*before[1:4], *before[5:]]
+
+
+async def test_what_was_torn_is_gone_when_something_is_forgotten(place: Path) -> None:
+    said = some_messages(2)
+    await FileHistoryProvider(place).append(a_session(), said)
+    with the_file(place).open("ab") as file:
+        file.write(b'{"id": "msg_1", "role": "us')
+
+    await FileHistoryProvider(place).forget(a_session(), [said[0].id])
+
+    assert b"msg_1" not in everything_in(place)
+    assert what_counts(await FileHistoryProvider(place).load(a_session())) == said[1:]
+
+
+async def test_what_was_forgotten_before_it_came_does_not_come(place: Path) -> None:
+    history, said = FileHistoryProvider(place), some_messages(3)
+
+    await history.forget(a_session(), [said[1].id])
+    await FileHistoryProvider(place).append(a_session(), said)
+
+    assert what_counts(await history.load(a_session())) == [said[0], said[2]]
+
+
+async def test_forgetting_once_more_writes_nothing(place: Path) -> None:
+    history, said = FileHistoryProvider(place), some_messages(3)
+    await history.append(a_session(), said)
+    await history.forget(a_session(), [said[1].id])
+    before = the_file(place).stat()
+
+    await history.forget(a_session(), [said[1].id])
+    await FileHistoryProvider(place).forget(a_session(), [said[1].id])
+
+    after = the_file(place).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+async def test_file_that_was_written_anew_is_not_taken_for_the_one_before(place: Path) -> None:
+    """A system may give the number of a file that is gone to the next one."""
+    history, said = FileHistoryProvider(place), some_messages(9)
+    await history.append(a_session(), said[:6])
+    path = the_file(place)
+    number = path.stat().st_ino
+
+    other = FileHistoryProvider(place)
+    await other.forget(a_session(), [said[0].id])
+    await other.append(a_session(), said[6:8])
+    history._files._known[path.name].inode = path.stat().st_ino
+    assert path.stat().st_ino != number
+    await history.append(a_session(), said)
+
+    assert what_counts(await history.load(a_session())) == said[1:]
+
+
+async def test_forgetting_is_on_the_disk_with_the_name_of_the_file(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history, said = FileHistoryProvider(place), some_messages(2)
+    await history.append(a_session(), said)
+    synced: list[str] = []
+    sync = os.fsync
+
+    def fsync(file: int) -> None:
+        synced.append("directory" if stat.S_ISDIR(os.fstat(file).st_mode) else "file")
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    await history.forget(a_session(), [said[0].id])
+
+    assert synced == ["file", "directory"]
+
+
+@pytest.mark.parametrize("fails", ["fsync", "pwrite", "ftruncate"])
+async def test_forgetting_that_fails_leaves_everything(
+    place: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    history, said = FileHistoryProvider(place), some_messages(4)
+    await history.append(a_session(), said)
+    before = the_file(place).read_bytes()
+    if fails == "ftruncate":  # what is torn cannot be cut off
+        with the_file(place).open("ab") as file:
+            file.write(b"torn")
+
+    def failing(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, fails, failing)
+        with pytest.raises(ProviderError, match="Input/output error"):
+            await history.forget(a_session(), [said[0].id])
+
+    assert the_file(place).read_bytes().removesuffix(b"torn") == before
+    await history.forget(a_session(), [said[0].id])
+    assert what_counts(await history.load(a_session())) == said[1:]
+
+
+async def test_killed_while_it_forgets_it_has_forgotten_what_it_said(place: Path) -> None:
+    said = [a_message(f"{n} " + "word " * 200) for n in range(300)]
+    await FileHistoryProvider(place).append(a_session(), said)
+    told: list[str] = []
+    for count in (1, 5, 9):
+        with a_program(FORGETTER, place, 250) as forgetter:
+            assert forgetter.stdout is not None
+            for _ in range(count):
+                told.append(forgetter.stdout.readline().strip())
+            forgetter.send_signal(signal.SIGKILL)
+            told += forgetter.stdout.read().rpartition("\n")[0].split()
+
+        kept = ids(await FileHistoryProvider(place).load(a_session()))
+
+        assert not {*told} & {*kept}
+        assert kept == ids(said)[-len(kept) :]
+        assert len(said) - len(kept) - len(told) <= 1
+        told = ids(said)[: -len(kept)]
+
+    await FileHistoryProvider(place).forget(a_session(), ids(said)[250:])
+    assert len(the_files(place)) == 1  # what was begun when it was killed is gone too
+    assert f'"{299} word'.encode() not in everything_in(place)
+
+
+async def test_appends_while_others_forget_are_all_there(place: Path) -> None:
+    said = some_messages(40)
+    await FileHistoryProvider(place).append(a_session(), said)
+    programs = [a_program(WRITER, place, 25), a_program(FORGETTER, place, 40), a_program(WRITER, place, 25)]
+
+    told = [program.communicate()[0].split() for program in programs]
+
+    kept = ids(await FileHistoryProvider(place).load(a_session()))
+    assert told[1][:40] == ids(said)
+    assert sorted(kept) == sorted([*told[0], *told[2]])
+    in_threes = [kept[at : at + 3] for at in range(0, len(kept), 3)]
+    assert all(three[0] in (*told[0][::3], *told[2][::3]) for three in in_threes)
+
+
+async def test_reader_is_not_left_with_the_file_before(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history, said = FileHistoryProvider(place), some_messages(3)
+    await history.append(a_session(), said)
+    lock = locked_files._lock
+
+    def replaced(file: int, how: int) -> None:
+        monkeypatch.setattr(locked_files, "_lock", lock)
+        asyncio.run(FileHistoryProvider(place).forget(a_session(), [said[0].id]))
+        lock(file, how)
+
+    monkeypatch.setattr(locked_files, "_lock", replaced)
+
+    assert what_counts(await history.load(a_session())) == said[1:]

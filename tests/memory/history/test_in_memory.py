@@ -134,3 +134,38 @@ async def test_two_objects_keep_two_histories() -> None:
     await one.append(a_session(), [a_message()])
 
     assert await other.load(a_session()) == []
+
+
+@pytest.mark.parametrize("reduce_on", ["read", "write"])
+async def test_what_was_forgotten_is_reduced_no_more(reduce_on: ReduceOn) -> None:
+    history, said = InMemoryHistoryProvider(Newest(3), reduce_on), some_messages(6)
+    await history.append(a_session(), said)
+    await history.load(a_session())
+
+    await history.forget(a_session(), [said[4].id])
+
+    assert await history.load(a_session()) == [said[2], said[3], said[5]]
+    assert await history.all(a_session()) == [*said[:4], said[5]]
+
+
+async def test_what_is_forgotten_while_it_is_reduced_is_not_kept_by_that() -> None:
+    reducer, said = Held(3), some_messages(4)
+    history = InMemoryHistoryProvider(reducer, "write")
+    first = asyncio.create_task(history.append(a_session(), said))
+    await reducer.began.wait()
+
+    await history.forget(a_session(), [said[3].id])
+    reducer.may_end.set()
+    await first
+
+    assert await history.load(a_session()) == said[:3]
+    assert reducer.asked == 2
+
+
+async def test_what_was_forgotten_before_it_came_does_not_come() -> None:
+    history, said = InMemoryHistoryProvider(), some_messages(3)
+
+    await history.forget(a_session(), [said[1].id])
+    await history.append(a_session(), said)
+
+    assert await history.load(a_session()) == [said[0], said[2]]

@@ -4,12 +4,14 @@ from dataclasses import replace
 import pytest
 from typing_extensions import override
 
+from tertulia.errors import ProviderError
 from tertulia.memory.history import (
     Flags,
     HistoryProvider,
     InMemoryHistoryProvider,
     Recording,
     SupportsFlags,
+    SupportsForgetting,
     SupportsRecent,
     flags_of,
 )
@@ -117,3 +119,19 @@ async def test_recording_reads_the_end_of_what_has_only_a_whole() -> None:
     assert await inner.load(a_session()) == said
     for limit in (0, 1, 2, 5, 9):
         assert await recording.recent(a_session(), limit=limit) == said[max(5 - limit, 0) :]
+
+
+async def test_recording_has_what_it_wraps_forget() -> None:
+    inner, said = InMemoryHistoryProvider(), some_messages(3)
+    recording = Recording(inner)
+    await recording.append(a_session(), said)
+
+    assert isinstance(recording, SupportsForgetting)
+    await recording.forget(a_session(), [said[1].id])
+
+    assert await inner.load(a_session()) == [said[0], said[2]]
+
+
+async def test_recording_of_what_cannot_forget_says_so() -> None:
+    with pytest.raises(ProviderError, match="cannot forget single messages"):
+        await Recording(Named()).forget(a_session(), ["msg_1"])

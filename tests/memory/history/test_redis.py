@@ -1,14 +1,17 @@
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
+from typing_extensions import override
 from valkey import Valkey as BlockingValkey
 from valkey.asyncio import Valkey
 
 from tertulia.errors import InvalidInput, MissingExtra, ProviderError
 from tertulia.memory.history import RedisHistoryProvider
 from tertulia.memory.history import redis as plug
+from tertulia.memory.sessions import ProviderSession
 from tertulia.messages import Message
 from tertulia.parts import ToolCall, ToolResult
 from tertulia.testing.history_contract import a_message, a_session, some_messages, what_counts
@@ -245,7 +248,11 @@ async def test_key_of_another_kind_is_a_failure_that_tells_nothing(
 ) -> None:
     await client.set(KEY, json.dumps("secret"))
 
-    for work in (history.load(a_session()), history.append(a_session(), [a_message("secret")])):
+    for work in (
+        history.load(a_session()),
+        history.append(a_session(), [a_message("secret")]),
+        history.forget(a_session(), ["secret"]),
+    ):
         with pytest.raises(ProviderError) as raised:
             await work
         assert str(raised.value) == "the history in Redis failed: ResponseError"
@@ -315,3 +322,137 @@ async def test_names_that_no_wire_can_carry_are_refused(history: RedisHistoryPro
     for session in (a_session("\ud800"), a_session(agent="a\x00")):
         with pytest.raises(InvalidInput):
             await history.load(session)
+
+
+async def test_what_was_forgotten_leaves_only_its_id(history: RedisHistoryProvider, client: Valkey) -> None:
+    said = [a_message("kept"), a_message("secret")]
+    await history.append(a_session(), said)
+
+    await history.forget(a_session(), [said[1].id])
+
+    keys = sorted(key.decode() for key in await client.keys())
+    dumped = [await client.dump(key) or b"" for key in keys]
+    assert keys == [KEY, f"{KEY}:forgotten", f"{KEY}:ids"]
+    assert not any(b"secret" in each for each in dumped)
+    assert await client.smembers(f"{KEY}:forgotten") == {said[1].id.encode()}
+
+
+async def test_what_was_forgotten_before_it_came_does_not_come(history: RedisHistoryProvider) -> None:
+    said = some_messages(3)
+
+    await history.forget(a_session(), [said[1].id])
+    await history.append(a_session(), said)
+
+    assert what_counts(await history.load(a_session())) == [said[0], said[2]]
+
+
+@pytest.mark.parametrize("ident", ["Ğüneş 中文", 'a"b\\c', "a b", "x" * 300, "-"])
+async def test_message_with_any_id_can_be_forgotten(history: RedisHistoryProvider, ident: str) -> None:
+    said = [replace(a_message(), id=ident), a_message(ident), replace(a_message(), id=f"{ident}!")]
+    await history.append(a_session(), said)
+
+    await history.forget(a_session(), [ident])
+
+    assert what_counts(await history.load(a_session())) == said[1:]
+
+
+async def test_forgetting_does_not_prolong_a_session(url: str, client: Valkey) -> None:
+    history, said = RedisHistoryProvider(url, ttl_seconds=1000), some_messages(2)
+    await history.append(a_session(), said)
+    for key in await client.keys():
+        await client.expire(key, 500)
+
+    await history.forget(a_session(), [said[0].id])
+    after = {name: await client.ttl(f"{KEY}{name}") for name in ("", ":ids", ":forgotten")}
+    await history.append(a_session(), [a_message()])
+    with_append = [await client.ttl(key) for key in await client.keys()]
+    await history.close()
+
+    assert all(490 <= after[name] <= 500 for name in ("", ":ids"))
+    assert 990 <= after[":forgotten"] <= 1000
+    assert all(990 <= seconds <= 1000 for seconds in with_append)
+    assert len(with_append) == 3
+
+
+async def test_what_was_forgotten_stays_away_however_much_is_trimmed(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plug, "_REMEMBERED", 2)
+    history, said = RedisHistoryProvider(url, max_messages=4), some_messages(20)
+    await history.append(a_session(), said[:4])
+
+    await history.forget(a_session(), [said[1].id])
+    for place in range(4, 20, 2):
+        await history.append(a_session(), said[place : place + 2])
+    await history.append(a_session(), [said[1]])
+    loaded = await history.load(a_session())
+    await history.close()
+
+    assert what_counts(loaded) == said[-4:]
+
+
+async def test_nothing_more_goes_where_something_is_forgotten_while_it_is_trimmed(
+    url: str, client: Valkey
+) -> None:
+    class Late(RedisHistoryProvider):
+        """Has something forgotten when it knows what is to be trimmed."""
+
+        @override
+        async def _cut(self, session: ProviderSession, front: Sequence[bytes | str], *, place: int) -> None:
+            await RedisHistoryProvider(client=client).forget(session, [said[2].id])
+            await super()._cut(session, front, place=place)
+
+    history, said = Late(url, max_messages=4), some_messages(8)
+
+    await history.append(a_session(), said)
+    loaded = await history.load(a_session())
+    await history.close()
+
+    assert what_counts(loaded) == [*said[:2], *said[3:]]
+
+
+async def test_server_without_memory_forgets_all_the_same(
+    history: RedisHistoryProvider, client: Valkey
+) -> None:
+    said = some_messages(3)
+    await history.append(a_session(), said)
+    await client.config_set("maxmemory", "1")
+
+    await history.forget(a_session(), [said[1].id])
+    await client.config_set("maxmemory", "0")
+    await history.append(a_session(), said)
+
+    assert what_counts(await history.load(a_session())) == [said[0], said[2]]
+
+
+async def test_server_that_is_down_forgets_when_it_is_back() -> None:
+    with ValkeyServer() as server:
+        history, said = RedisHistoryProvider(server.url), some_messages(2)
+        await history.append(a_session(), said)
+
+        server.kill()
+        with pytest.raises(ProviderError, match="the history in Redis failed: ConnectionError"):
+            await history.forget(a_session(), [said[0].id])
+        await asyncio.to_thread(server.start)
+        await history.append(a_session(), said)
+        await history.forget(a_session(), [said[0].id])
+
+        assert what_counts(await history.load(a_session())) == said[1:]
+        await history.close()
+
+
+async def test_what_cannot_be_read_leaves_everything_unforgotten(
+    history: RedisHistoryProvider, client: Valkey
+) -> None:
+    said = some_messages(2)
+    await history.append(a_session(), said)
+    pushed = client.rpush(KEY, "hello")
+    assert not isinstance(pushed, int)
+    await pushed
+    before = await client.dump(KEY)
+
+    with pytest.raises(ProviderError):
+        await history.forget(a_session(), [said[0].id])
+
+    assert await client.dump(KEY) == before
+    assert await client.exists(f"{KEY}:forgotten") == 0

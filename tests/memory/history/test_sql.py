@@ -9,6 +9,7 @@ from tertulia.errors import InvalidInput, ProviderError
 from tertulia.ids import CONVERSATION, new_id
 from tertulia.memory.history import SQLHistoryProvider
 from tertulia.memory.tokens import tokens_of
+from tertulia.messages import Flag
 from tertulia.stores import open_store
 from tertulia.stores.base import Store
 from tertulia.testing.builders import (
@@ -159,3 +160,47 @@ async def test_what_it_keeps_is_there_for_the_server(sqlite_url: str) -> None:
 
     assert what_counts(kept) == said
     assert [message.number for message in kept] == [1, 2]
+
+
+async def test_what_is_forgotten_is_erased_in_the_store(store: Store) -> None:
+    history, said = SQLHistoryProvider(store), some_messages(3)
+    await history.append(a_session(), said)
+
+    await history.forget(a_session(), [said[1].id])
+
+    conversation = await store.conversations.get(TENANT, "s1")
+    kept = await store.conversations.messages(TENANT, conversation.id)
+    assert [message.number for message in kept] == [1, 2, 3]
+    assert [Flag.DELETED in message.flags for message in kept] == [False, True, False]
+    assert kept[1].content == ()
+    assert what_counts(await history.load(a_session())) == [said[0], said[2]]
+    assert what_counts(await history.recent(a_session(), limit=2)) == [said[0], said[2]]
+
+
+async def test_what_was_only_withdrawn_in_the_store_is_loaded_as_such(store: Store) -> None:
+    history, said = SQLHistoryProvider(store), some_messages(2)
+    await history.append(a_session(), said)
+    conversation = await store.conversations.get(TENANT, "s1")
+    await store.conversations.mark(TENANT, conversation.id, [1], Flag.WITHDRAWN)
+
+    kept = await history.load(a_session())
+
+    assert what_counts(kept) == [replace(said[0], flags=Flag.WITHDRAWN), said[1]]
+
+
+async def test_forgetting_makes_no_session(store: Store) -> None:
+    await SQLHistoryProvider(store).forget(a_session(), [a_message().id])
+
+    assert await store.agents.page(TENANT) == []
+
+
+async def test_what_a_run_answers_is_not_forgotten_meanwhile(store: Store) -> None:
+    conversation = await a_conversation(store, await an_agent(store, name="Chef"))
+    await a_claimed_run(store, a_submission(conversation))
+    history = SQLHistoryProvider(store)
+    [asked] = await history.load(a_session(conversation.id))
+
+    with pytest.raises(ProviderError, match="run"):
+        await history.forget(a_session(conversation.id), [asked.id])
+
+    assert await history.load(a_session(conversation.id)) == [asked]

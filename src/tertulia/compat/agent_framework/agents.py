@@ -23,6 +23,7 @@ from tertulia.compat.agent_framework.stores import (
     SupportsConnections,
 )
 from tertulia.compat.agent_framework.threads import AgentThread, Places, checked_thread
+from tertulia.errors import InvalidInput
 from tertulia.events import StepRestarted, TextDelta
 from tertulia.llms import LLM
 from tertulia.llms.models import Models
@@ -70,8 +71,8 @@ class ChatAgent:
         of message stores is not used, which is warned of. Raises ``TypeError`` for unknown keywords and
         :class:`~tertulia.errors.InvalidInput` for what cannot be.
         """
-        self._client = chat_client
-        self._llm = _model(chat_client)
+        self._client, self._models = chat_client, Models("")
+        self._llm = _model(chat_client, self._models)
         self._is_kept_by_service = bool(store) and self._llm.keeps_answers
         if self._is_kept_by_service and chat_message_store_factory is not None:
             warnings.warn(
@@ -80,7 +81,10 @@ class ChatAgent:
                 UserWarning,
                 stacklevel=2,
             )
-        self._make_store: Factory = chat_message_store_factory or ChatMessageStore
+        make = ChatMessageStore if chat_message_store_factory is None else chat_message_store_factory
+        if not callable(make):
+            raise InvalidInput("chat_message_store_factory makes a store for each thread: give a function")
+        self._make_store: Factory = make
         self._threads: WeakValueDictionary[str, AgentThread] = WeakValueDictionary()
         self._places = Places()
         self._connections: set[Connections] = set()
@@ -166,6 +170,7 @@ class ChatAgent:
         await self._agent.close()
         for connections in self._connections:
             await connections.close()
+        await self._models.close()
         if isinstance(self._client, ChatClient):
             await self._client.close()
 
@@ -205,6 +210,7 @@ class ChatAgent:
             thread = self._thread(self._agent.create_session(), make_store=ChatMessageStore)
         for seat in self._seats:
             seat.serve(thread.id)
+        thread.has_run = True
         return thread
 
     def _restored(self, told: Mapping[str, Any] | None) -> Session:
@@ -223,10 +229,11 @@ async def _said_last(messages: Said, thread: AgentThread) -> Any:  # noqa: ANN40
     return last
 
 
-def _model(given: Client) -> LLM:
+def _model(given: Client, models: Models) -> LLM:
+    """Return the model that is asked; one that is only named is among ``models`` then."""
     if isinstance(given, ChatClient):
         return given.llm
-    return Models("").get(given) if isinstance(given, str) else given
+    return models.get(given) if isinstance(given, str) else given
 
 
 def _several(given: Any) -> list[Any]:  # noqa: ANN401  # tools

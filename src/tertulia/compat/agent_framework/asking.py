@@ -153,7 +153,7 @@ def seated(given: Given | Sequence[Given] | None) -> list[Seat | OurProvider]:
         if not isinstance(each, type) and isinstance(each, _Ours):
             found.append(each)
             continue
-        name = each.__name__ if hasattr(each, "__name__") else type(each).__name__
+        name = getattr(each, "__name__", type(each).__name__)
         names[name] = names.get(name, 0) + 1
         number = f"-{names[name]}" if names[name] > 1 else ""
         found.append(Seat.of(each, name=f"{name}{number}"))

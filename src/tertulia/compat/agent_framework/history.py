@@ -74,7 +74,7 @@ class StoredMessages:
         if self._is_unsure:
             listed = [as_chat_message(each) for each in await self.store.list_messages()]
             self._ids |= {each.message_id for each in listed if each.message_id}
-        new = [message for message in messages if message.id not in self._ids]
+        new = list({message.id: message for message in messages if message.id not in self._ids}.values())
         self._is_unsure = True
         if new:
             await self.store.add_messages([chat_message_of(message) for message in new])

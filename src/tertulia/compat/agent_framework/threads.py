@@ -13,11 +13,13 @@ from tertulia.compat.agent_framework.context import ContextProvider
 from tertulia.compat.agent_framework.history import StoredMessages
 from tertulia.compat.agent_framework.stores import ChatMessageStoreProtocol, SupportsPlace, state_of
 from tertulia.errors import InvalidInput, SessionMismatch
+from tertulia.messages import Flag
 
 TYPE: Final = "tertulia.agent_thread"
 VERSION: Final = 1
 STORE: Final = "chat_message_store_state"
 _REMEMBERED: Final = 10_000
+_HIDDEN: Final = Flag.WITHDRAWN | Flag.DELETED
 
 
 class AgentThread:
@@ -38,6 +40,8 @@ class AgentThread:
         self.stored = None if store is None else StoredMessages(store)
         self.providers: dict[str, ContextProvider] = {seat.name: seat.provider() for seat in seats}
         self._seats = seats
+        self.has_run = False
+        """Whether anything was said in it since it was made or restored."""
 
     @property
     def message_store(self) -> ChatMessageStoreProtocol | None:
@@ -58,8 +62,12 @@ class AgentThread:
         """Return what it takes to go on with it elsewhere or later, as JSON values.
 
         ``kwargs`` are handed to the store. Raises :class:`~tertulia.errors.InvalidInput` if a store or a
-        context provider tells a state that is no JSON.
+        context provider tells a state that is no JSON, and what a store raises that has not kept all that
+        was said, and does not do so now.
         """
+        if self.stored is not None and self.has_run:
+            said = await self.session.messages()
+            await self.stored.append([message for message in said if not message.flags & _HIDDEN])
         told: dict[str, Any] = {"type": TYPE, "v": VERSION, "id": self.id, "session": self.session.to_dict()}
         if self.stored is not None:
             told[STORE] = await state_of(self.stored.store, **kwargs)

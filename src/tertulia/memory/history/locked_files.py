@@ -3,13 +3,14 @@
 import errno
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-SECONDS: Final = 10.0
+_SECONDS: Final = 10.0
 """How long to wait for whoever writes the same file."""
 _PAUSES: Final = (0.001, 0.02)
 _BUSY: Final = "somebody else writes the session"
@@ -53,7 +54,7 @@ def replace(path: Path, text: bytes) -> os.stat_result:
         put(file, text, 0)
         os.fsync(file)
         found = os.fstat(file)
-        os.replace(beside, path)
+        beside.replace(path)
     except OSError:
         beside.unlink(missing_ok=True)
         raise
@@ -88,9 +89,10 @@ def sync(directory: Path) -> None:
         os.close(opened)
 
 
-def busy() -> TimeoutError:
-    """Return what is raised when a file could not be had in time."""
-    return TimeoutError(errno.ETIMEDOUT, _BUSY)
+def acquire(lock: threading.Lock) -> None:
+    """Wait until a lock of this process can be had, no longer than for a file."""
+    if not lock.acquire(timeout=_SECONDS):
+        raise _busy()
 
 
 def _opened(path: Path, flags: int, how: int) -> int:
@@ -108,14 +110,18 @@ def _opened(path: Path, flags: int, how: int) -> int:
 
 def _lock(file: int, how: int) -> None:
     """Wait until the file can be had, which ends when it is closed."""
-    limit, (pause, longest) = time.monotonic() + SECONDS, _PAUSES
+    limit, (pause, longest) = time.monotonic() + _SECONDS, _PAUSES
     while True:
         try:
             fcntl.flock(file, how | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > limit:
-                raise busy() from None
+                raise _busy() from None
             time.sleep(pause)
             pause = min(2 * pause, longest)
         else:
             return
+
+
+def _busy() -> TimeoutError:
+    return TimeoutError(errno.ETIMEDOUT, _BUSY)

@@ -64,19 +64,20 @@ local over = redis.call('ZCARD', KEYS[2]) - redis.call('LLEN', KEYS[1]) - tonumb
 if over > 0 then redis.call('ZREMRANGEBYRANK', KEYS[2], 0, over - 1) end
 return 1
 """
-# All places are found before anything is written, so that what cannot be read leaves all as it was.
-# Their ids stay in a set of their own, which trimming does not touch, and where the list is empty.
+# What is to go is found before anything is written, so that what cannot be read leaves all as it was,
+# and goes before its ids are kept, which a server without memory refuses to begin with. These stand in
+# a set of their own, which trimming does not touch and which is there for an empty list as well.
 _FORGET: Final = """
-local gone, places = {}, {}
+local gone, texts = {}, {}
 for i = 2, #ARGV do gone[ARGV[i]] = true end
-for place, kept in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
+for _, kept in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
   local id = string.match(kept, '^{"id":"([%w_-]+)"') or cjson.decode(kept).id
-  if gone[id] then places[#places + 1] = place - 1 end
+  if gone[id] then texts[#texts + 1] = kept end
 end
+for _, text in ipairs(texts) do redis.call('LREM', KEYS[1], 1, text) end
 for i = 2, #ARGV do redis.call('SADD', KEYS[3], ARGV[i]) end
 if tonumber(ARGV[1]) > 0 then redis.call('EXPIRE', KEYS[3], ARGV[1]) end
-for _, place in ipairs(places) do redis.call('LSET', KEYS[1], place, '') end
-return redis.call('LREM', KEYS[1], 0, '')
+return #texts
 """
 
 
@@ -142,7 +143,7 @@ class RedisHistoryProvider(HistoryProvider):
         What was trimmed, or has not come yet, stays away as well.
         """
         gone = [check_text(ident, what="the id of a message") for ident in ids]
-        if self._most == 0 or not gone:
+        if not gone:
             return
         keys = self._keys(session)
         with self._told():
@@ -167,11 +168,14 @@ class RedisHistoryProvider(HistoryProvider):
         messages = [decode(kept) for kept in front]
         if has_open_calls(messages):
             messages = await self._range(session, 0)
-        place = beginning_of(messages, upto=excess)
-        if place:
-            with self._told():
-                first = (front[0], place, front[place])
-                await self._client().eval(_TRIM, len(keys), *keys, *first, _REMEMBERED)
+        if place := beginning_of(messages, upto=excess):
+            await self._cut(session, front, place=place)
+
+    async def _cut(self, session: ProviderSession, front: Sequence[bytes | str], *, place: int) -> None:
+        """Have the list begin at this place, if it still begins with what was read of it."""
+        keys = self._keys(session)
+        with self._told():
+            await self._client().eval(_TRIM, len(keys), *keys, front[0], place, front[place], _REMEMBERED)
 
     async def _range(self, session: ProviderSession, first: int) -> list[Message]:
         with self._told():

@@ -12,16 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tertulia.memory.history.encoding import message_of
-from tertulia.memory.history.locked_files import (
-    SECONDS,
-    busy,
-    put,
-    read,
-    reading,
-    replace,
-    sync,
-    writing,
-)
+from tertulia.memory.history.locked_files import acquire, put, read, reading, replace, sync, writing
 from tertulia.memory.history.session_lines import (
     Line,
     first_line,
@@ -108,17 +99,15 @@ class SessionFiles:
         """Open the file of a session for writing, and find out what stands in it."""
         path = self._path(session)
         known = self._of(path.name)
-        if not known.one_writes.acquire(timeout=SECONDS):
-            raise busy()
+        acquire(known.one_writes)
         try:
             self._make_directory()
             before = known.inode
             with writing(path) as file:
                 _catch_up(file, known, session)
                 yield file, known
-                if (
-                    known.inode != before
-                ):  # whoever made the file may have died before its name was on the disk
+                # Whoever made the file may have died before its name was on the disk.
+                if known.inode != before:
                     sync(self._directory)
         except BaseException:
             known.inode = 0  # what is in the file is to be found out anew

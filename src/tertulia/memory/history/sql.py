@@ -158,8 +158,7 @@ async def _find(store: Store, session: ProviderSession) -> Conversation | None:
 async def _all(store: Store, found: Conversation) -> list[Message]:
     """Return all messages of a conversation, those that were erased as well."""
     messages: list[Message] = []
-    while not messages or messages[-1].number < found.head:
-        after = messages[-1].number if messages else 0
+    while (after := messages[-1].number if messages else 0) < found.head:
         page = await store.conversations.messages(found.tenant, found.id, after=after, limit=_PAGE)
         if not page:
             break

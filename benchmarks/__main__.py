@@ -1,10 +1,10 @@
 """``python -m benchmarks``: all of them, one after another, in some minutes."""
 
-from benchmarks import engine, models, start, turn
+from benchmarks import engine, history, models, prompt_cache, start, turn
 
 
 def main() -> None:
-    """Measure what starting costs, what a turn costs, how much of that is the engine's, and asking models."""
+    """Measure what starting costs, turns, the engine in them, asking models, histories, and what is sent."""
     start.main([])
     print()
     turn.main([])
@@ -12,6 +12,10 @@ def main() -> None:
     engine.main([])
     print()
     models.main([])
+    print()
+    history.main([])
+    print()
+    prompt_cache.main([])
 
 
 if __name__ == "__main__":

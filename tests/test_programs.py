@@ -1,12 +1,15 @@
 """Agents that were written in Python are found in modules, or it is told in one line why not."""
 
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import tertulia
 from tertulia import Agent
 from tertulia.conversations import DEFAULT_TENANT
 from tertulia.definitions import AgentDefinition
@@ -19,6 +22,7 @@ from tertulia.stores import Store, open_store
 KITCHEN = """
 from collections import OrderedDict
 
+import tertulia
 from tertulia import Agent
 
 chef = Agent("scripted:echo", name="chef")
@@ -213,3 +217,14 @@ async def test_a_store_that_was_lent_to_an_agent_is_another_one(
 
     [record] = caplog.records
     assert "'chef'" in record.getMessage()
+
+
+def test_a_server_that_serves_none_does_not_import_what_they_are_made_of() -> None:
+    probe = "import sys, tertulia.cli.serve; print('tertulia.agent.agent' in sys.modules)"
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(tertulia.__file__).parents[1])}
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True, env=env, timeout=60
+    )
+
+    assert loaded.stdout == "False\n"

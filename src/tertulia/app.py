@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from tertulia.agent.stored import PERFORMER, AgentPerformer
+from tertulia.agent.stored import PERFORMER, AgentPerformer, Program
 from tertulia.agent_settings import RunLimits
 from tertulia.conversations import DEFAULT_TENANT
 from tertulia.definitions import ContextChoice, ToolChoice
-from tertulia.engine import Performer, Probe, unobserved
+from tertulia.engine import Probe, unobserved
 from tertulia.errors import InvalidInput
 from tertulia.hints import open_hints
 from tertulia.llms import LLMOptions, Notify
@@ -106,12 +106,12 @@ class App:
         Who listens has given answers that somebody waits for their time already.
         """
         await self.runtime.stop(grace_seconds=min(_GRACE_SECONDS, self.settings.shutdown_seconds))
-        if self._programs is not None:
-            await self._programs.close()
-        for database in self._databases.values():
-            await database.close()
         await self.models.close()
         await self.toolbox.close()
+        for database in self._databases.values():
+            await database.close()
+        if self._programs is not None:
+            await self._programs.close()
 
     async def health(self) -> Health:
         """Say whether the service can do its work; never raises."""
@@ -142,7 +142,7 @@ class App:
         """
         return await self._agents.summarize(await self.store.conversations.get(tenant, conversation))
 
-    def _performers(self) -> dict[str, Performer]:
+    def _performers(self) -> Mapping[str, Program]:
         if self._programs is None:
             return {}
         return self._programs.performers(self.store, self.models, limits=_limits(self.settings))

@@ -3,7 +3,7 @@
 import inspect
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Final, Self, TypeAlias
 
@@ -13,7 +13,6 @@ from tertulia.agent.performing import ProgramPerformer
 from tertulia.agent_settings import RunLimits
 from tertulia.conversations import DEFAULT_TENANT
 from tertulia.definitions import AgentDefinition
-from tertulia.engine import Performer
 from tertulia.errors import InvalidInput, NotFound
 from tertulia.llms.models import Models
 from tertulia.stores import Store
@@ -59,7 +58,7 @@ class Programs:
         """The names of the agents."""
         return tuple(agent.name for agent in self._agents)
 
-    def performers(self, store: Store, models: Models, *, limits: RunLimits) -> dict[str, Performer]:
+    def performers(self, store: Store, models: Models, *, limits: RunLimits) -> dict[str, ProgramPerformer]:
         """Return who carries out their runs on this store, by the name that runs and definitions tell.
 
         Models that agents only name are these; ``limits`` are those of any run there.
@@ -83,9 +82,10 @@ class Programs:
             await _register(store, agent.definition)
 
     async def close(self) -> None:
-        """Let go of what they have opened."""
-        for agent in self._agents:
-            await agent.close()
+        """Let go of what they have opened: all of them, also if one of them cannot."""
+        async with AsyncExitStack() as closing:
+            for agent in self._agents:
+                closing.push_async_callback(agent.close)
 
 
 def _check_names(agents: Sequence[Agent]) -> None:

@@ -2,6 +2,8 @@
 
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import fields
 from pathlib import Path
@@ -15,8 +17,8 @@ from tertulia.errors import ModelRefused
 from tertulia.events import Event, RunFinished
 from tertulia.parts import ToolCall
 from tertulia.testing.fake_openai import FakeOpenAI
-from tests.docs.following import ROOT
-from tests.docs.trying import carry_out_all
+from tests.docs.following import ROOT, SECONDS
+from tests.docs.trying import blocks, carry_out_all
 
 PAGE: Final = "docs/library.md"
 TEXT: Final = (ROOT / PAGE).read_text(encoding="utf-8")
@@ -125,3 +127,42 @@ def test_every_method_of_a_session_is_shown() -> None:
 
     told = [name for name in public if f"{name}(" in TEXT]
     assert sorted({*told, "events"}) == sorted(public)  # what an agent asks it for is no user's affair
+
+
+def test_the_program_of_the_readme_works(tmp_path: Path, environment: dict[str, str]) -> None:
+    (program,) = [block.text for block in blocks("README.md") if "asyncio.run(main())" in block.text]
+
+    for _ in range(2):
+        ran = subprocess.run(
+            [sys.executable, "-W", "error", "-c", program],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert (ran.stdout, ran.stderr) == ("Paella\n", "")
+    assert (tmp_path / "meals.db").exists()
+
+
+LINKED: Final = (
+    "README.md",
+    "docs/index.md",
+    PAGE,
+    *(f"docs/{n}.md" for n in ("tutorial", "history", "reducers", "context")),
+)
+
+
+@pytest.mark.parametrize("page", LINKED)
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+
+    for target, _, place in (link.partition("#") for link in re.findall(r"\]\(([^)]+)\)", text)):
+        if target.startswith("http"):
+            continue
+        found = (ROOT / page).parent / target if target else ROOT / page
+        assert found.exists(), target
+        headings = re.findall(r"^#+ (.*)$", found.read_text(encoding="utf-8"), re.M) if place else []
+        slugs = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in headings]
+        assert not place or place in slugs, f"{target}#{place}"

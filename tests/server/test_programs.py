@@ -29,11 +29,13 @@ from tests.server.doing import an_agent, log_of, said, until
 ORDERS: list[str] = []
 
 
-@tool
-def order(fruit: str) -> str:
+def order_unasked(fruit: str) -> str:
     """Order fruit from the market."""
     ORDERS.append(fruit)
     return f"{fruit}: ordered"
+
+
+order = tool(name="order")(order_unasked)
 
 
 class Pantry(ContextProvider):
@@ -205,6 +207,19 @@ async def test_what_a_program_has_left_undone_is_carried_on(tmp_path: Path) -> N
     assert said(log) == ["Soup, please.", "Here it is."]
 
 
+async def test_its_conversations_are_summed_up_by_its_model() -> None:
+    llm = ScriptedLLM(["Soup", '{"summary": "They had soup."}'])
+
+    async with served(Agent(llm, name="chef", tools=[order])) as client:
+        conversation = (await ask(client, "hi", agent_id="chef")).json()["conversation_id"]
+        body = {"conversation_id": conversation}
+        summary = await client.post("/agents/summarize-conversation", json=body)
+        log = await log_of(client, conversation)
+
+    assert summary.json() == {"conversation_id": conversation, "summary": "They had soup."}
+    assert said(log) == ["hi", "Soup"]
+
+
 async def test_what_it_has_opened_is_closed_with_the_server() -> None:
     pantry = Pantry()
 
@@ -213,6 +228,49 @@ async def test_what_it_has_opened_is_closed_with_the_server() -> None:
         before = pantry.closed
 
     assert (before, pantry.closed) == (0, 1)
+
+
+class Jammed(Pantry):
+    """Cannot be closed."""
+
+    @override
+    async def close(self) -> None:
+        raise RuntimeError("the door is jammed")
+
+
+async def test_what_others_have_opened_is_closed_although_one_cannot_be() -> None:
+    pantry = Pantry()
+    agents = [
+        Agent(ScriptedLLM([]), name=name, context_providers=[provider])
+        for name, provider in (("chef", pantry), ("cook", Jammed()), ("waiter", Pantry()))
+    ]
+    app = App(Settings(database_url="memory://", model="scripted:echo"), agents=agents)
+    await app.start()
+
+    with pytest.raises(RuntimeError, match="jammed"):
+        await app.stop()
+
+    assert pantry.closed == 1
+
+
+async def test_the_use_of_its_tools_is_approved_over_http() -> None:
+    call = ToolCall(id="call_1", name="order", arguments='{"fruit": "quinces"}')
+    careful = tool(needs_approval=True, name="order")(order_unasked)
+    chef = Agent(ScriptedLLM([call, "Quinces it is."]), name="chef", tools=[careful])
+
+    async with served(chef) as client:
+        waiting = await ask(client, "Order quinces.", agent_id="chef")
+        before = [*ORDERS]
+        run = waiting.json()["run_id"]
+        path = (await client.get(f"/v1/runs/{run}")).json()["wait"]["path"]
+        await client.post(f"/v1/runs/{run}/decide", json={"verdict": "approve", "path": path})
+        await client.get(f"/v1/runs/{run}/events")
+        ended = (await client.get(f"/v1/runs/{run}")).json()
+
+    assert (waiting.status_code, waiting.json()["code"]) == (409, "needs_attention")
+    assert "quinces" not in before
+    assert ORDERS[-1] == "quinces"
+    assert ended["status"] == "completed"
 
 
 async def test_its_program_is_shown_and_nobody_else_can_change_it() -> None:

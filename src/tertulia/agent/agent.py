@@ -28,13 +28,14 @@ from tertulia.agent.typed_shapes import ResponseShape, TypedShape
 from tertulia.agent_settings import ModelSettings, RunLimits
 from tertulia.conversations import DEFAULT_TENANT
 from tertulia.definitions import AgentDefinition
-from tertulia.errors import InvalidInput, SessionMismatch
+from tertulia.errors import InvalidInput, NotFound, SessionMismatch
 from tertulia.events import Event
 from tertulia.llms.base import LLM
 from tertulia.llms.models import Models
 from tertulia.memory.context.base import ContextProvider
 from tertulia.memory.history.base import HistoryProvider
 from tertulia.memory.reducers.base import Reducer
+from tertulia.runtime import Runtime
 from tertulia.settings import load_settings
 from tertulia.stores import Store, open_store
 
@@ -250,14 +251,14 @@ class Agent:
         ``verdict`` is ``approve`` or ``deny`` for the use of a tool; others stand in the error of a wrong
         one. Raises as :meth:`run` does, :class:`~tertulia.errors.NotFound` and ``NotWaiting``.
         """
-        runtime = await self._host.runtime()
+        runtime = await self._runtime_of(run_id)
         ticket = await runtime.decide(run_id, verdict=verdict, value=value, path=path)
         async with aclosing(events_of(runtime, ticket, self._shape, within_seconds=None)) as events:
             return await reply_to(events)
 
     async def retry(self, run_id: str) -> Reply:
         """Answer once more what a failed run was asked, in its place; raises as :meth:`run` does."""
-        runtime = await self._host.runtime()
+        runtime = await self._runtime_of(run_id)
         ticket = await runtime.retry(run_id)
         async with aclosing(events_of(runtime, ticket, self._shape, within_seconds=None)) as events:
             return await reply_to(events)
@@ -285,6 +286,15 @@ class Agent:
     @override
     def __repr__(self) -> str:
         return f"Agent({self._parts.model_name!r}, name={self.name!r})"
+
+    async def _runtime_of(self, run_id: str) -> Runtime:
+        """Return what carries a run out: that of the sessions, or else that of runs without one."""
+        runtime = await self._host.runtime()
+        try:
+            await runtime.store.runs.get(DEFAULT_TENANT, run_id)
+        except NotFound:
+            return await self._aside.runtime()
+        return runtime
 
     async def _events(
         self, said: Said, session: Session | None, options: RunKeywords, *, deltas: bool

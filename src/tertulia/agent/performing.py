@@ -1,10 +1,14 @@
 """Carrying out the runs of an agent that a program has."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from typing_extensions import override
 
 from tertulia.agent.asked import limits_of, settings_of
 from tertulia.agent.parts import AgentParts
 from tertulia.agent.picking import picked
+from tertulia.conversations import Conversation
 from tertulia.definitions import StoredAgent
 from tertulia.engine import ActiveRun, Performer, Turn
 from tertulia.llms.base import LLM
@@ -15,7 +19,8 @@ from tertulia.memory.views.log import LogView
 from tertulia.memory.views.provided import ProvidedView
 from tertulia.memory.views.reduced import ReducedView
 from tertulia.stores.base import Store
-from tertulia.turn import Speaker, Windows, speak
+from tertulia.tools.base import Tool
+from tertulia.turn import Speaker, Windows, speak, summarize
 from tertulia.turn.speaker import Beside
 
 
@@ -38,9 +43,23 @@ class ProgramPerformer(Performer):
     async def perform(self, run: ActiveRun) -> Turn | None:
         parts, options = self._parts, run.run.options
         tools = await picked(parts.toolbox, parts.choices, tenant=run.run.tenant, is_resumed=run.is_resumed)
+        agent = self._agent(run.conversation, version=run.run.agent_version)
+        return await speak(run, self._speaker(agent, options, tools), self._view)
+
+    async def summarize(self, conversation: Conversation) -> dict[str, Any]:
+        """Return a summary of a conversation, as :func:`tertulia.turn.summarize` does; nothing is kept."""
+        parts = self._parts
+        tools = await parts.toolbox.pick_what_is_there(parts.choices, tenant=conversation.tenant)
+        agent = self._agent(conversation, version=conversation.agent_version)
+        return await summarize(conversation, self._speaker(agent, {}, tools), self._view)
+
+    def _speaker(
+        self, agent: StoredAgent, options: Mapping[str, object], tools: Mapping[str, Tool]
+    ) -> Speaker:
+        parts = self._parts
         limits = parts.definition.limits.within(limits_of(options))
-        speaker = Speaker(
-            agent=self._agent(run),
+        return Speaker(
+            agent=agent,
             llm=self._llm(),
             settings=parts.definition.settings.under(settings_of(options)),
             context_tokens=parts.context_tokens,
@@ -52,17 +71,16 @@ class ProgramPerformer(Performer):
             service=self._service,
             beside=self._beside,
         )
-        return await speak(run, speaker, self._view)
 
     def _llm(self) -> LLM:
         return self._parts.model
 
-    def _agent(self, run: ActiveRun) -> StoredAgent:
-        """Return the agent as the program defines it, under the version that the run was accepted with."""
+    def _agent(self, conversation: Conversation, *, version: int | None) -> StoredAgent:
+        """Return the agent as the program defines it, under the version that something was accepted with."""
         return StoredAgent(
-            id=run.conversation.agent_id,
-            tenant=run.run.tenant,
-            version=run.run.agent_version or 0,
+            id=conversation.agent_id,
+            tenant=conversation.tenant,
+            version=version or 0,
             definition=self._parts.definition,
             created_at=0,
         )

@@ -1,7 +1,7 @@
 """Stored agents: whoever carries out their runs."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from typing_extensions import override
 
@@ -29,6 +29,14 @@ PERFORMER: Final = "agent"
 _KEPT: Final = 1024
 
 
+class Program(Performer, Protocol):
+    """Carries out the runs of an agent that is part of a program."""
+
+    async def summarize(self, conversation: Conversation) -> dict[str, Any]:
+        """Return a summary of a conversation, as :func:`tertulia.turn.summarize` does; nothing is kept."""
+        ...
+
+
 class AgentPerformer(Performer):
     """Carries out the runs of stored agents, each with the version that its run was accepted with."""
 
@@ -42,7 +50,7 @@ class AgentPerformer(Performer):
         toolbox: Toolbox | None = None,
         limits: RunLimits = RUN_LIMITS,
         databases: Mapping[str, ContextProvider] | None = None,
-        programs: Mapping[str, Performer] | None = None,
+        programs: Mapping[str, Program] | None = None,
     ) -> None:
         """Carry out runs with these models; ``programs`` perform the agents that need one, by its name."""
         self._store, self._models = store, models
@@ -67,6 +75,8 @@ class AgentPerformer(Performer):
     async def summarize(self, conversation: Conversation) -> dict[str, Any]:
         """Return a summary of a conversation, as :func:`tertulia.turn.summarize` does; nothing is kept."""
         agent = await self._agent(conversation, conversation.agent_version)
+        if program := agent.definition.program:
+            return await self._program(program).summarize(conversation)
         choices = agent.definition.tools
         tools = await self._toolbox.pick_what_is_there(choices, tenant=conversation.tenant)
         return await summarize(conversation, self._speaker(agent, {}, tools), self._view)
@@ -89,7 +99,7 @@ class AgentPerformer(Performer):
             beside=self._beside(agent),
         )
 
-    def _program(self, name: str) -> Performer:
+    def _program(self, name: str) -> Program:
         try:
             return self._programs[name]
         except KeyError:

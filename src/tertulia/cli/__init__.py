@@ -66,7 +66,10 @@ def serve(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes; more than one needs PostgreSQL.")] = 1,
 ) -> None:
-    """Start the server."""
+    """Start the server.
+
+    Agents that were written in Python are named as MODULE:NAME, and served beside those that are stored.
+    """
     load("tertulia.cli.serve:serve")(agents or (), host=host, port=port, workers=workers)
 
 

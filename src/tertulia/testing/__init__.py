@@ -8,12 +8,13 @@ if TYPE_CHECKING:
     from tertulia.engine.probe import POINTS
     from tertulia.llms.scripted import ScriptedLLM
     from tertulia.testing.calls import ToolCall
-    from tertulia.testing.context_contract import ContextContract, LearningContract
+    from tertulia.testing.context_contract import ContextContract, LearningContract, Lesson
     from tertulia.testing.crashing import crash_at
     from tertulia.testing.fake_openai import FakeOpenAI
     from tertulia.testing.hints_contract import HintsContract
     from tertulia.testing.history import check
     from tertulia.testing.history_contract import HistoryContract
+    from tertulia.testing.keeping_contract import KeepingContract
     from tertulia.testing.llm_contract import LLMContract
     from tertulia.testing.reading import read_history
     from tertulia.testing.store_contract import StoreContract
@@ -25,8 +26,10 @@ __all__ = [
     "FakeOpenAI",
     "HintsContract",
     "HistoryContract",
+    "KeepingContract",
     "LLMContract",
     "LearningContract",
+    "Lesson",
     "ScriptedLLM",
     "StoreContract",
     "ToolCall",
@@ -45,8 +48,10 @@ __getattr__ = lazily(
         "FakeOpenAI": "tertulia.testing.fake_openai:FakeOpenAI",
         "HintsContract": "tertulia.testing.hints_contract:HintsContract",
         "HistoryContract": "tertulia.testing.history_contract:HistoryContract",
+        "KeepingContract": "tertulia.testing.keeping_contract:KeepingContract",
         "LLMContract": "tertulia.testing.llm_contract:LLMContract",
         "LearningContract": "tertulia.testing.context_contract:LearningContract",
+        "Lesson": "tertulia.testing.context_contract:Lesson",
         "ScriptedLLM": "tertulia.llms.scripted:ScriptedLLM",
         "StoreContract": "tertulia.testing.store_contract:StoreContract",
         "ToolCall": "tertulia.testing.calls:ToolCall",

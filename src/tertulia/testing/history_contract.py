@@ -8,7 +8,8 @@
             return lambda: MyHistory(tmp_path)
 
 Whatever ``opened`` returns works on the same place, as if each were another process; the place is
-empty at the start of every test. The tests need pytest-asyncio.
+empty at the start of every test. What can be read from its end, or can forget, is tried for that too.
+The tests need pytest-asyncio.
 """
 
 import asyncio

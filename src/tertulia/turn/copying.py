@@ -62,7 +62,10 @@ class Copying:
         self, provider: HistoryProvider, conversation: Conversation, *, agent: str
     ) -> ProviderFailed | None:
         state = await self.states.open(conversation.tenant, conversation.id, f"{SOURCE}{provider.name}")
-        upto = int(state.value.get("upto", 0))
+        whose = [agent, conversation.id]
+        if state.value.get("of") != whose:  # a branch begins with the states of what it is one of
+            state.value.update(of=whose, upto=0)
+        upto = int(state.value["upto"])
         try:
             while upto < conversation.head:
                 upto = state.value["upto"] = await self._copied(provider, conversation, upto, agent=agent)

@@ -90,13 +90,15 @@ class Link:
         """Return how the service has a conversation; not at all if the model or the past has changed.
 
         A conversation there is not gone on with where something may stand in it that came to nothing
-        here: a run that was not answered, or, unless ``is_clean``, an earlier attempt at this one.
+        here (a run that was not answered, or, unless ``is_clean``, an earlier attempt at this one), nor
+        in a branch of what it is one with.
         """
         kept = known(conversation.state).get(SERVICE) or {}
         is_same = kept.get("version") == conversation.version and kept.get("model") == llm.name
         if not is_same or kept.get("keeps") != service.keeps:
             return cls(service)
-        if service.keeps == "conversation" and not (is_clean and kept["upto"] + 1 >= conversation.head):
+        is_clean = is_clean and kept.get("of") == conversation.id and kept["upto"] + 1 >= conversation.head
+        if service.keeps == "conversation" and not is_clean:
             return cls(service)
         return cls(service, kept.get("follows"), kept.get("within"), kept["upto"], kept["opening"])
 
@@ -165,6 +167,7 @@ class Link:
             "follows": self.follows,
             "within": self.within,
             "upto": conversation.head + further,
+            "of": conversation.id,
             "version": conversation.version,
             "opening": _digest(opening),
             "model": model,

@@ -77,9 +77,11 @@ class Talk:
         # What was learnt from another agent's text leaves this one no less than it would find out itself.
         self.room = max(self.speaker.room, self._fixed + (max(whole - self._fixed, 0) >> CUTS))
         if self.speaker.service is not None:
-            is_clean = not self.run.is_resumed or self.run.journal.output(self._path_of(1)) is not None
             self.link = Link.of(
-                self.run.conversation, self.speaker.service, self.speaker.llm, is_clean=is_clean
+                self.run.conversation,
+                self.speaker.service,
+                self.speaker.llm,
+                is_clean=not self.run.is_resumed,
             )
 
     @property

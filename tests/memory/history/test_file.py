@@ -517,7 +517,7 @@ async def test_killed_while_it_forgets_it_has_forgotten_what_it_said(place: Path
     await FileHistoryProvider(place).append(a_session(), said)
     told: list[str] = []
     for count in (1, 5, 9):
-        with a_program(FORGETTER, place, 250) as forgetter:
+        with a_program(FORGETTER, place, 20) as forgetter:
             assert forgetter.stdout is not None
             for _ in range(count):
                 told.append(forgetter.stdout.readline().strip())

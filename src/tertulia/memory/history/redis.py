@@ -55,10 +55,11 @@ end
 return redis.call('LLEN', KEYS[1])
 """
 # Nothing is trimmed if somebody else was quicker, or has had something forgotten: then other messages
-# stand at the beginning of the list, or where it is to begin.
+# stand at the beginning of the list, or where it is to begin, or too few would stay.
 _TRIM: Final = """
 if redis.call('LINDEX', KEYS[1], 0) ~= ARGV[1] then return 0 end
 if redis.call('LINDEX', KEYS[1], ARGV[2]) ~= ARGV[3] then return 0 end
+if redis.call('LLEN', KEYS[1]) - tonumber(ARGV[2]) < tonumber(ARGV[5]) then return 0 end
 redis.call('LTRIM', KEYS[1], ARGV[2], -1)
 local over = redis.call('ZCARD', KEYS[2]) - redis.call('LLEN', KEYS[1]) - tonumber(ARGV[4])
 if over > 0 then redis.call('ZREMRANGEBYRANK', KEYS[2], 0, over - 1) end
@@ -168,14 +169,15 @@ class RedisHistoryProvider(HistoryProvider):
         messages = [decode(kept) for kept in front]
         if has_open_calls(messages):
             messages = await self._range(session, 0)
-        if place := beginning_of(messages, upto=excess):
+        if place := beginning_of(messages, upto=min(excess, len(front) - 1)):
             await self._cut(session, front, place=place)
 
     async def _cut(self, session: ProviderSession, front: Sequence[bytes | str], *, place: int) -> None:
         """Have the list begin at this place, if it still begins with what was read of it."""
         keys = self._keys(session)
         with self._told():
-            await self._client().eval(_TRIM, len(keys), *keys, front[0], place, front[place], _REMEMBERED)
+            first = (front[0], place, front[place])
+            await self._client().eval(_TRIM, len(keys), *keys, *first, _REMEMBERED, self._most)
 
     async def _range(self, session: ProviderSession, first: int) -> list[Message]:
         with self._told():

@@ -76,7 +76,7 @@ def rewritten(text: bytes, session: ProviderSession, *, without: Collection[str]
     for place, line in enumerate(without_head(lines, session)):
         found.add(ident := id_of(line))
         if ident in without and not _is_forgotten(line):
-            kept[place], is_changed = _tombstone(ident, left=line.get(_LEFT)), True
+            kept[place], is_changed = _tombstone(ident), True
     more = [_tombstone(ident) for ident in without if ident not in found]
     if not (is_changed or more):
         return text
@@ -95,9 +95,8 @@ def _is_forgotten(line: Line) -> bool:
     return line.get(_FORGOTTEN) is True and isinstance(line.get("id"), str)
 
 
-def _tombstone(ident: str, *, left: object = None) -> bytes:
-    more = {} if left is None else {_LEFT: left}
-    return orjson.dumps({"id": check_text(ident, what="the id of a message"), _FORGOTTEN: True, **more})
+def _tombstone(ident: str) -> bytes:
+    return orjson.dumps({"id": check_text(ident, what="the id of a message"), _FORGOTTEN: True})
 
 
 def _left(count: int) -> dict[str, int]:

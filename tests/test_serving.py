@@ -198,6 +198,7 @@ async def test_the_settings_of_the_environment_count_when_it_starts(
 
     assert ready.status_code == 200
     assert (tmp_path / "kept" / "tertulia.db").exists()
+    assert (tmp_path / "kept").stat().st_mode & 0o777 == 0o700
 
 
 async def test_a_host_that_is_not_this_machine_is_let_in_by_whoever_says_so() -> None:

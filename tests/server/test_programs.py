@@ -115,12 +115,13 @@ async def test_models_that_it_only_names_are_the_servers() -> None:
 
 async def test_limits_of_the_installation_count_for_it() -> None:
     call = ToolCall(id="call_1", name="order", arguments='{"fruit": "figs"}')
-    chef = Agent(ScriptedLLM(lambda prompt: call), name="chef", tools=[order])
+    llm = ScriptedLLM(lambda prompt: call)
 
-    async with served(chef, run_max_steps=3) as client:
+    async with served(Agent(llm, name="chef", tools=[order]), run_max_steps=3) as client:
         answer = await ask(client, "Order figs.", agent_id="chef")
 
     assert (answer.status_code, answer.json()["code"]) == (429, "budget_exceeded")
+    assert len(llm.prompts) == 2
 
 
 async def test_it_works_on_the_servers_store_whatever_it_names_itself(tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ def _view(parts: AgentParts, store: Store) -> View:
             agent=parts.definition.name,
             reducer=histories.reducer,
             log=store.conversations,
+            states=store.states,
         )
     if histories.reducer is not None:
         return ReducedView(store.conversations, store.states, histories.reducer)

@@ -18,10 +18,12 @@ from tertulia.conversations import DEFAULT_TENANT, Conversation, NewConversation
 from tertulia.engine import Ticket
 from tertulia.errors import InvalidInput, NotFound
 from tertulia.events import Event
+from tertulia.memory.history.opened import HistorySessions
+from tertulia.memory.states import States
 from tertulia.memory.tokens import tokens_of
 from tertulia.messages import Flag, Message
 from tertulia.runtime import RunOptions, Runtime, check_alias
-from tertulia.turn.copying import forget, session_of
+from tertulia.turn.copying import forget
 from tertulia.turn.linking import service_id
 
 if TYPE_CHECKING:
@@ -268,7 +270,8 @@ class Session:
         marked = await runtime.store.conversations.mark(DEFAULT_TENANT, found.id, numbers, flag)
         said = await self.messages()
         gone = [message.id for message in said if message.number in set(numbers)]
-        await forget(self._agent.histories, session_of(marked, agent=self._agent.name), gone)
+        sessions = HistorySessions(States(runtime.store.states), self._agent.name)
+        await forget(self._agent.histories, marked, gone, sessions=sessions)
 
     @override
     def __repr__(self) -> str:

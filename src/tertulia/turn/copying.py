@@ -12,8 +12,8 @@ from tertulia.events import ProviderFailed
 from tertulia.llms.base import Shown
 from tertulia.memory.context.apart import apart, told_of
 from tertulia.memory.history.base import HistoryProvider, SupportsForgetting
+from tertulia.memory.history.opened import HistorySessions
 from tertulia.memory.history.recording import flags_of
-from tertulia.memory.sessions import ProviderSession
 from tertulia.memory.states import States
 from tertulia.memory.views.log import Log
 from tertulia.messages import Flag, Message, now_us
@@ -51,8 +51,7 @@ class Copying:
         failures = []
         for provider in wanting if messages else ():
             try:
-                call = provider.append(session_of(conversation, agent=agent), messages)
-                await apart(call, within_seconds=SECONDS)
+                await self._append(provider, conversation, messages, agent=agent)
             except TertuliaError as error:
                 told = told_of(error, of=f"{provider.name}.append")
                 failures.append(ProviderFailed(provider=provider.name, stage="append", message=told))
@@ -84,13 +83,27 @@ class Copying:
         page = await self.log.messages(conversation.tenant, conversation.id, after=after, limit=limit)
         chosen = flags_of(provider).chosen(message for message in page if not message.flags & _HIDDEN)
         if chosen:
-            call = provider.append(session_of(conversation, agent=agent), chosen)
-            await apart(call, within_seconds=SECONDS)
+            await self._append(provider, conversation, chosen, agent=agent)
         return page[-1].number if page else conversation.head
+
+    async def _append(
+        self,
+        provider: HistoryProvider,
+        conversation: Conversation,
+        messages: Sequence[Message],
+        *,
+        agent: str,
+    ) -> None:
+        async with HistorySessions(self.states, agent).opened(conversation, of=provider) as session:
+            await apart(provider.append(session, messages), within_seconds=SECONDS)
 
 
 async def forget(
-    providers: Sequence[HistoryProvider], session: ProviderSession, ids: Collection[str]
+    providers: Sequence[HistoryProvider],
+    conversation: Conversation,
+    ids: Collection[str],
+    *,
+    sessions: HistorySessions,
 ) -> None:
     """Have history providers forget messages; raises :class:`ProviderError` if one of them cannot."""
     failures = []
@@ -99,18 +112,12 @@ async def forget(
             failures.append(f"{provider.name} cannot forget single messages")
             continue
         try:
-            await apart(provider.forget(session, ids), within_seconds=SECONDS)
+            async with sessions.opened(conversation, of=provider) as session:
+                await apart(provider.forget(session, ids), within_seconds=SECONDS)
         except TertuliaError as error:
             failures.append(f"{provider.name}: {told_of(error, of=f'{provider.name}.forget')}")
     if failures:
         raise ProviderError(f"done in the log, but not everywhere: {'; '.join(failures)}")
-
-
-def session_of(conversation: Conversation, *, agent: str) -> ProviderSession:
-    """Return a conversation as a history provider sees it."""
-    return ProviderSession(
-        id=conversation.shown_id, agent=agent, user=conversation.user_id, tenant=conversation.tenant
-    )
 
 
 def _recalled(shown: Shown, run_id: str, place: int) -> Message:

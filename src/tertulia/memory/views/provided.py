@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -11,15 +12,18 @@ from tertulia.conversations import Conversation
 from tertulia.errors import ContextTooLong, ProviderError, TertuliaError
 from tertulia.llms.base import Shown
 from tertulia.memory.history.base import HistoryProvider, SupportsRecent
+from tertulia.memory.history.opened import HistorySessions
 from tertulia.memory.pairing import Pairing
 from tertulia.memory.reducers.base import Reducer
 from tertulia.memory.sessions import ProviderSession
+from tertulia.memory.states import States
 from tertulia.memory.tokens import tokens_of
 from tertulia.memory.transcript import Passage, Transcript
 from tertulia.memory.views.anchored import begin
 from tertulia.memory.views.base import Pay, View, at_once
 from tertulia.memory.views.log import Log
 from tertulia.messages import Flag, Message
+from tertulia.stores.base import StateStore
 
 T = TypeVar("T")
 _Key: TypeAlias = tuple[int, str, int]
@@ -69,10 +73,15 @@ class ProvidedView(View):
         agent: str,
         reducer: Reducer | None = None,
         log: Log | None = None,
+        states: StateStore | None = None,
         most_kept: int = 256,
     ) -> None:
-        """Show what the provider has, but for what was withdrawn or erased in the ``log``."""
+        """Show what the provider has, but for what was withdrawn or erased in the ``log``.
+
+        What the provider keeps of its sessions is kept in ``states``.
+        """
         self._provider, self._agent, self._reducer, self._log = provider, agent, reducer, log
+        self._sessions = None if states is None else HistorySessions(States(states), agent)
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._most_kept = most_kept
 
@@ -96,16 +105,11 @@ class ProvidedView(View):
         if kept.hidden is None:
             kept.hidden = await self._hidden_in(conversation)
         said = [message for message in newest if message.number <= conversation.head]
-        session = ProviderSession(
-            id=conversation.shown_id,
-            agent=self._agent,
-            user=conversation.user_id,
-            tenant=conversation.tenant,
-        )
-        if self._reducer is None:
-            messages = await self._read(session, kept, said, budget=budget)
-        else:
-            messages = await self._reduced(session, kept, said, reducer=self._reducer, pay=pay)
+        async with self._opened(conversation) as session:
+            if self._reducer is None:
+                messages = await self._read(session, kept, said, budget=budget)
+            else:
+                messages = await self._reduced(session, kept, said, reducer=self._reducer, pay=pay)
         tokens = _choose(kept, messages, budget=budget)
         most = max(most or budget, budget)
         if tokens > most:
@@ -172,6 +176,17 @@ class ProvidedView(View):
             if places:
                 return [*kept.reduced, *messages[places[-1] + 1 :]]
         return _joined(await self._asked(self._provider.load(session)), said, hidden=kept.hidden)
+
+    def _opened(self, conversation: Conversation) -> AbstractAsyncContextManager[ProviderSession]:
+        if self._sessions is not None:
+            return self._sessions.opened(conversation, of=self._provider)
+        session = ProviderSession(
+            id=conversation.shown_id,
+            agent=self._agent,
+            user=conversation.user_id,
+            tenant=conversation.tenant,
+        )
+        return nullcontext(session)
 
     async def _hidden_in(self, conversation: Conversation) -> frozenset[str]:
         """Return the ids of what was withdrawn or erased; nothing is read where nothing ever was."""

@@ -11,6 +11,7 @@ from tertulia.registry import lazily
 if TYPE_CHECKING:
     from tertulia.agent.agent import Agent
     from tertulia.agent.replies import AgentRunFinished, Reply
+    from tertulia.agent.saving import ConfigurationChanged
     from tertulia.agent.session import Session
     from tertulia.errors import TertuliaError, ToolError
     from tertulia.memory.context.base import ContextProvider, RunContext
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Agent",
     "AgentRunFinished",
+    "ConfigurationChanged",
     "ContextProvider",
     "Message",
     "Reply",
@@ -40,6 +42,7 @@ __getattr__ = lazily(
     {
         "Agent": "tertulia.agent.agent:Agent",
         "AgentRunFinished": "tertulia.agent.replies:AgentRunFinished",
+        "ConfigurationChanged": "tertulia.agent.saving:ConfigurationChanged",
         "ContextProvider": "tertulia.memory.context.base:ContextProvider",
         "Message": "tertulia.messages:Message",
         "Reply": "tertulia.agent.replies:Reply",

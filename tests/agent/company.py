@@ -14,6 +14,7 @@ from tertulia.memory.context.base import ContextProvider, RunContext
 from tertulia.memory.history.base import HistoryProvider
 from tertulia.memory.sessions import Outcome, ProviderRun, ProviderSession
 from tertulia.messages import Message
+from tertulia.stores.in_memory import InMemoryStore
 
 
 def echo(prompt: Prompt) -> str:
@@ -151,5 +152,5 @@ def left_in_memory(agent: Agent) -> int:
     """Return how many conversations an agent keeps in the memory of this process."""
     gc.collect()
     memory = agent._host.memory
-    assert memory is not None
-    return len(memory._state.rooms[0].logs)  # type: ignore[attr-defined]  # it is a store of this kind
+    assert isinstance(memory, InMemoryStore)
+    return len(memory._state.rooms[0].logs)

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from tertulia.agent import Agent
-from tertulia.errors import ConversationBusy, InvalidInput, NeedsAttention, NotFound, NotWaiting
+from tertulia.errors import (
+    ConversationBusy,
+    InvalidInput,
+    NeedsAttention,
+    NotFound,
+    NotWaiting,
+    TertuliaError,
+)
 from tertulia.events import RunWaiting
 from tertulia.llms.base import Prompt
 from tertulia.llms.scripted import ScriptedLLM, ScriptedReply
@@ -140,9 +147,9 @@ async def test_run_of_a_failed_answer_is_retried_in_a_stored_session(tmp_path: P
     llm = ScriptedLLM([OSError("no"), "Here."])
     async with Agent(llm, name="Host", store=f"sqlite:///{tmp_path / 'chat.db'}") as agent:
         session = agent.create_session()
-        with pytest.raises(Exception) as raised:  # noqa: PT011  # whatever ends a run
+        with pytest.raises(TertuliaError) as raised:
             await agent.run("Hello?", session=session)
-        reply = await agent.retry(str(raised.value.run_id))  # type: ignore[attr-defined]
+        reply = await agent.retry(str(raised.value.run_id))
 
         assert await texts(session) == ["Hello?", "Here."]
     assert (reply.text, shown(llm.prompts[-1])) == ("Here.", ["Hello?"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel, Field
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, override
 
 from tertulia.agent import Agent, AgentRunFinished
 from tertulia.agent_settings import ModelSettings, RunLimits
@@ -198,6 +198,7 @@ async def test_answer_that_its_type_refuses_is_no_answer() -> None:
     class Even(BaseModel):
         n: int
 
+        @override
         def model_post_init(self, _context: object) -> None:
             if self.n % 2:
                 raise ValueError("odd")
@@ -213,7 +214,7 @@ async def test_answer_that_its_type_refuses_is_no_answer() -> None:
 @pytest.mark.parametrize("call", ["run", "run_stream"])
 async def test_unknown_keyword_raises(call: str) -> None:
     async with Agent(ScriptedLLM(echo)) as agent:
-        with pytest.raises(TypeError, match="'sesion'.*multitask_strategy"):
+        with pytest.raises(TypeError, match=r"'sesion'.*multitask_strategy"):
             if call == "run":
                 await agent.run("Hi.", sesion=agent.create_session())  # type: ignore[call-arg]
             else:
@@ -391,7 +392,7 @@ async def test_closed_session_takes_no_message_until_it_is_opened_again() -> Non
         {"limits": {"max_steps": 0}},
         {"settings": {"temprature": 1}},
     ],
-    ids=lambda given: ",".join(given),
+    ids=",".join,
 )
 def test_what_cannot_go_together_is_refused_at_construction(given: dict[str, Any]) -> None:
     with pytest.raises((InvalidInput, InvalidShape, UnknownModel)):
@@ -451,11 +452,13 @@ async def test_closing_closes_everything_even_where_something_cannot_be_closed(t
     closed: list[str] = []
 
     class Stubborn(Knowing):
+        @override
         async def close(self) -> None:
             closed.append("stubborn")
             raise OSError("stuck")
 
     class Willing(Knowing):
+        @override
         async def close(self) -> None:
             closed.append("willing")
 

@@ -6,9 +6,9 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from tertulia.agent import Agent, Session
-from tertulia.agent import saving as saving_of_sessions
 from tertulia.agent.saving import ConfigurationChanged
 from tertulia.errors import InvalidInput, NotAuthorized, SessionMismatch
 from tertulia.llms.scripted import ScriptedLLM
@@ -96,6 +96,7 @@ async def test_uses_of_tools_and_marks_are_restored() -> None:
 
 async def test_what_context_providers_keep_of_a_session_is_restored() -> None:
     class Counting(Knowing):
+        @override
         async def before_run(self, run: Any) -> None:
             run.state["runs"] = run.state.get("runs", 0) + 1
             counted.append(run.state["runs"])
@@ -112,6 +113,7 @@ async def test_what_context_providers_keep_of_a_session_is_restored() -> None:
 
 async def test_state_that_is_no_json_is_refused_and_reported() -> None:
     class Careless(Knowing):
+        @override
         async def before_run(self, run: Any) -> None:
             run.state["client"] = object()
 
@@ -351,7 +353,7 @@ async def test_signed_session_that_was_changed_is_refused() -> None:
 
 async def test_signed_session_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1_000.0]
-    monkeypatch.setattr(saving_of_sessions.time, "time", lambda: now[0])
+    monkeypatch.setattr("tertulia.agent.saving.time.time", lambda: now[0])
     async with Agent(ScriptedLLM(echo), name="Host") as agent:
         token = agent.create_session().sign(KEY, expires_seconds=60)
         lasting = agent.create_session().sign(KEY)

@@ -84,7 +84,9 @@ async def test_program_killed_before_providers_are_told_leaves_that_to_the_next(
     assert [m.text for m in await programs.messages()] == ["one", "one after 0", "two", "two after 2"]
 
 
-@pytest.mark.parametrize("point", ["accept.after", "run.begin", "step.speaking", "commit.before", "end.before"])
+@pytest.mark.parametrize(
+    "point", ["accept.after", "run.begin", "step.speaking", "commit.before", "end.before"]
+)
 async def test_program_may_be_killed_and_its_message_is_answered_by_the_next(
     programs: Programs, point: str
 ) -> None:

@@ -130,7 +130,9 @@ TOLD: dict[str, Any] = {
 
 
 @settings(max_examples=200)
-@given(name=st.sampled_from([*TOLD, "user", "closed", "first_message", "service_session_id"]), value=json_values)
+@given(
+    name=st.sampled_from([*TOLD, "user", "closed", "first_message", "service_session_id"]), value=json_values
+)
 def test_session_that_somebody_has_broken_is_refused_or_restored_and_nothing_else(
     name: str, value: object
 ) -> None:

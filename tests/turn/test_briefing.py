@@ -27,7 +27,9 @@ words = st.lists(st.sampled_from(["", "word", "word " * 20, "文字 " * 9]), max
 
 
 def a_briefing(instructions: list[str], messages: list[str]) -> Briefing:
-    return Briefing.of([RunContext(instructions=text) for text in instructions] + [RunContext(messages=messages)])
+    return Briefing.of(
+        [RunContext(instructions=text) for text in instructions] + [RunContext(messages=messages)]
+    )
 
 
 def test_contexts_are_put_together_in_their_order() -> None:

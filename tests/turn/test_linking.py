@@ -5,8 +5,10 @@ from typing import Any
 
 import orjson
 import pytest
+from typing_extensions import override
 
 from tertulia.agent import Agent, Session
+from tertulia.agent.histories import AgentHistory
 from tertulia.agent_settings import RunLimits
 from tertulia.definitions import AgentDefinition
 from tertulia.errors import ModelBusy, SessionMismatch, ShapeMismatch
@@ -141,7 +143,6 @@ async def test_id_that_expires_between_uses_of_tools_is_recovered(keeps: Kept) -
     def reply(prompt: Prompt) -> ScriptedReply:
         if prompt.messages[-1].role == "tool":
             return "I saw."
-        llm.forget_later = True  # type: ignore[attr-defined]  # a note of this test
         return ToolCall(id="c", name="look", arguments="{}")
 
     @tool(is_idempotent=True)
@@ -295,6 +296,7 @@ async def test_number_of_turns_is_counted_beside_the_link(keeps: Kept) -> None:
 
 async def test_service_that_keeps_nothing_of_an_answer_is_told_everything() -> None:
     class Forgetful(ScriptedLLM):
+        @override
         async def stream(self, prompt: Prompt) -> Any:
             async for event in super().stream(prompt):
                 yield (
@@ -469,7 +471,7 @@ async def test_two_branches_do_not_mix_in_one_conversation_of_the_service() -> N
 
 async def test_audit_beside_the_service_is_told() -> None:
     audit = Notebook()
-    history = [ServiceHistoryProvider(), Recording(audit)]
+    history: list[AgentHistory] = [ServiceHistoryProvider(), Recording(audit)]
     async with Agent(a_model(), name="Chef", history=history) as agent:
         await agent.run("one", session=agent.create_session())
 

@@ -1,4 +1,4 @@
-"""History that a model's service keeps, over real HTTP: what stands in the requests, and what is kept there."""
+"""History that a model's service keeps, over real HTTP: what is sent, and what is kept there."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -46,7 +46,7 @@ def an_agent(keeps: Kept, **more: Any) -> Agent:
 
 def sent(fake: FakeOpenAI) -> list[list[str]]:
     """Return what was sent in each request, by role or kind."""
-    return [[item.get("role") or item["type"] for item in each["input"]] for each in fake.requests]
+    return [[str(item.get("role") or item["type"]) for item in each["input"]] for each in fake.requests]
 
 
 def leans(fake: FakeOpenAI) -> list[bool]:
@@ -61,7 +61,7 @@ def talk(fake: FakeOpenAI, session: Session) -> list[str]:
     assert session.service_session_id is not None
     kept = fake.shelf.answers.get(session.service_session_id)
     items = fake.shelf.talk(session.service_session_id).items if kept is None else kept.items()
-    return [item.get("role") or item["type"] for item in items]
+    return [str(item.get("role") or item["type"]) for item in items]
 
 
 @either

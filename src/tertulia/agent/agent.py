@@ -10,18 +10,11 @@ from typing_extensions import Unpack, override
 from tertulia.agent import saving
 from tertulia.agent.asked import RUN_LIMITS
 from tertulia.agent.following import events_of, reply_to
+from tertulia.agent.given import AgentTool, checked_context_providers, listed, names_of, sorted_tools
+from tertulia.agent.histories import AgentHistory, Histories
 from tertulia.agent.hosting import MEMORY, Host
 from tertulia.agent.options import RunKeywords, Said, check_keywords
-from tertulia.agent.parts import (
-    AgentHistory,
-    AgentParts,
-    AgentTool,
-    Histories,
-    SupportsClosing,
-    checked_context_providers,
-    names_of,
-    sorted_tools,
-)
+from tertulia.agent.parts import AgentParts, SupportsClosing
 from tertulia.agent.replies import Reply
 from tertulia.agent.session import Session
 from tertulia.agent.typed_shapes import ResponseShape, TypedShape
@@ -34,7 +27,9 @@ from tertulia.llms.base import LLM
 from tertulia.llms.models import Models
 from tertulia.memory.context.base import ContextProvider
 from tertulia.memory.history.base import HistoryProvider
+from tertulia.memory.history.service import SERVICE
 from tertulia.memory.reducers.base import Reducer
+from tertulia.memory.views.base import LOG
 from tertulia.runtime import Runtime
 from tertulia.settings import load_settings
 from tertulia.stores import Store, open_store
@@ -85,13 +80,13 @@ class Agent:
         """
         wanted, model = names_of(llm)
         shape = TypedShape.of(response_shape)
-        toolbox, choices = sorted_tools(tools)
+        toolbox, choices = sorted_tools(listed(tools, of="tools"))
         definition = AgentDefinition(
             name=name or NAME,
-            context=context,
+            context=context or "",
             first_message=first_message or "",
             response_shape=shape.text,
-            instructions=instructions,
+            instructions=instructions or "",
             model=wanted,
             settings=settings if isinstance(settings, ModelSettings) else ModelSettings.parse(settings or {}),
             limits=limits if isinstance(limits, RunLimits) else RunLimits.parse(limits or {}),
@@ -107,7 +102,7 @@ class Agent:
             models=models,
             toolbox=toolbox,
             choices=choices,
-            context_providers=checked_context_providers(context_providers),
+            context_providers=checked_context_providers(listed(context_providers, of="context_providers")),
             histories=Histories.of(history, store=store, reducers=reducers),
             limits=RUN_LIMITS,
             context_tokens=context_tokens,
@@ -182,6 +177,19 @@ class Agent:
     def histories(self) -> tuple[HistoryProvider, ...]:
         """The history providers that are told what was said."""
         return self._parts.histories.told
+
+    @property
+    def read_history(self) -> HistoryProvider | None:
+        """The history provider that is read instead of the log, if there is one."""
+        return self._parts.histories.read
+
+    @property
+    def history_owner(self) -> str:
+        """Who keeps the history of its sessions: ``log``, ``service``, or a provider's name."""
+        histories = self._parts.histories
+        if histories.service is not None:
+            return SERVICE
+        return LOG if histories.read is None else histories.read.name
 
     @property
     def reads_log(self) -> bool:
@@ -300,6 +308,8 @@ class Agent:
         self, said: Said, session: Session | None, options: RunKeywords, *, deltas: bool
     ) -> AsyncGenerator[Event, None]:
         check_keywords(options)
+        if session is not None and not isinstance(session, Session):
+            raise InvalidInput("a session is made by create_session() or restore_session()")
         own = session or Session(self, self._aside, id=None, user=options.get("user"))
         if own.agent is not self:
             raise SessionMismatch(

@@ -1,7 +1,7 @@
 """Following a run of one's own: whoever stops listening stops the run."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
 
 from tertulia.agent.replies import AgentRunFinished, Reply, last_word, reply_of
@@ -52,14 +52,18 @@ async def events_of(
         raise late.in_run(ticket.run.id) from None
     finally:
         if is_left:
-            await _cancel(runtime, ticket.run.id)
+            await _to_its_end(runtime.cancel(ticket.run.id))
 
 
 async def cancel_accepted(runtime: Runtime, submitting: asyncio.Future[Ticket]) -> None:
     """Cancel what is being accepted while its caller is gone; what was not accepted is none."""
-    await asyncio.wait({submitting})
-    if not submitting.cancelled() and submitting.exception() is None:
-        await _cancel(runtime, submitting.result().run.id)
+
+    async def cancel() -> None:
+        await asyncio.wait({submitting})
+        if not submitting.cancelled() and submitting.exception() is None:
+            await runtime.cancel(submitting.result().run.id)
+
+    await _to_its_end(cancel())
 
 
 async def _until(
@@ -92,11 +96,11 @@ async def _waits(runtime: Runtime, event: RunWaiting) -> bool:
     return run.wait is not None and run.status is RunStatus.WAITING and run.wait.path == event.wait.path
 
 
-async def _cancel(runtime: Runtime, run_id: str) -> None:
-    """Cancel a run, whatever happens to us meanwhile."""
-    cancelling = asyncio.ensure_future(runtime.cancel(run_id))
+async def _to_its_end(work: Coroutine[object, object, object]) -> None:
+    """Do something, whatever happens to us meanwhile."""
+    task = asyncio.ensure_future(work)
     try:
-        await asyncio.shield(cancelling)
+        await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait({cancelling})
+        await asyncio.wait({task})
         raise

@@ -1,8 +1,7 @@
 """What a program may ask of a run beside its message."""
 
-import typing
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, TypeAlias, get_args
 
 from typing_extensions import TypedDict
 
@@ -13,7 +12,7 @@ from tertulia.messages import Message
 from tertulia.parts import Media, Part, Text
 from tertulia.runtime import RunOptions
 
-Said: typing.TypeAlias = str | Message | Part | Sequence[str | Part]
+Said: TypeAlias = str | Message | Part | Sequence[str | Part]
 """What is said to an agent: a text, a user's message, or texts and media."""
 
 
@@ -54,6 +53,7 @@ def check_keywords(given: RunKeywords) -> None:
 
 def options_of(given: RunKeywords, *, deltas: bool) -> RunOptions:
     """Return the options of a run; raises :class:`~tertulia.errors.InvalidInput`."""
+    _check_values(given)
     settings, limits = given.get("settings"), given.get("limits")
     return RunOptions(
         settings=settings if isinstance(settings, ModelSettings) else ModelSettings.parse(settings or {}),
@@ -62,10 +62,30 @@ def options_of(given: RunKeywords, *, deltas: bool) -> RunOptions:
         reopens=given.get("reopen", False),
         expected_head=given.get("expected_head"),
         idempotency_key=given.get("idempotency_key"),
-        metadata=given.get("metadata", {}),
+        metadata=given.get("metadata") or {},
         deltas=deltas,
         moves_history=given.get("move_history", False),
     )
+
+
+def _check_values(given: RunKeywords) -> None:
+    strategy, seconds = given.get("multitask_strategy", "enqueue"), given.get("timeout")
+    if strategy not in get_args(Multitask):
+        raise InvalidInput(f"multitask_strategy is one of: {', '.join(get_args(Multitask))}")
+    if seconds is not None and (not isinstance(seconds, int | float) or not seconds > 0):
+        raise InvalidInput("timeout is a number of seconds above 0, or None")
+    check_user(given.get("user"))
+    metadata = given.get("metadata") or {}
+    if not isinstance(metadata, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, str) for name, value in metadata.items()
+    ):
+        raise InvalidInput("metadata is texts by names that are texts")
+
+
+def check_user(user: object) -> None:
+    """Raise :class:`~tertulia.errors.InvalidInput` for what is no id of a user."""
+    if user is not None and not (isinstance(user, str) and user and user.isprintable()):
+        raise InvalidInput("a user is named by a printable text, or None")
 
 
 def said_of(given: Said) -> tuple[Part, ...]:
@@ -77,6 +97,6 @@ def said_of(given: Said) -> tuple[Part, ...]:
     if isinstance(given, str):
         return (Text(text=given),)
     parts = [given] if isinstance(given, Text | Media) else given
-    if not isinstance(parts, Sequence):
+    if not isinstance(parts, Sequence) or not all(isinstance(part, str | Text | Media) for part in parts):
         raise InvalidInput("say a text, a message, or a list of texts and media")
     return tuple(Text(text=part) if isinstance(part, str) else part for part in parts)

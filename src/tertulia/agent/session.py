@@ -11,7 +11,7 @@ from tertulia import ids
 from tertulia.agent import saving
 from tertulia.agent.following import cancel_accepted, events_of
 from tertulia.agent.hosting import Host
-from tertulia.agent.options import RunKeywords, Said, options_of, said_of
+from tertulia.agent.options import RunKeywords, Said, check_user, options_of, said_of
 from tertulia.agent.replies import AgentRunFinished, Reply
 from tertulia.agent.typed_shapes import TypedShape
 from tertulia.conversations import DEFAULT_TENANT, Conversation, NewConversation
@@ -19,12 +19,13 @@ from tertulia.engine import Ticket
 from tertulia.errors import InvalidInput, NotFound
 from tertulia.events import Event
 from tertulia.memory.history.opened import HistorySessions
+from tertulia.memory.sessions import ProviderSession
 from tertulia.memory.states import States
 from tertulia.memory.tokens import tokens_of
 from tertulia.messages import Flag, Message
 from tertulia.runtime import RunOptions, Runtime, check_alias
 from tertulia.turn.copying import forget
-from tertulia.turn.linking import service_id
+from tertulia.turn.linking import check_history, service_id
 
 if TYPE_CHECKING:
     from tertulia.agent.agent import Agent
@@ -42,6 +43,9 @@ class Session:
     def __init__(self, agent: "Agent", host: Host, *, id: str | None, user: str | None) -> None:
         """Use :meth:`Agent.create_session`."""
         own = id is None or ids.is_id(id, prefix=ids.CONVERSATION)
+        if id is not None and not isinstance(id, str):
+            raise InvalidInput("the id of a session is a text")
+        check_user(user)
         self._agent, self._host, self.user = agent, host, user
         self.alias = None if own else check_alias(id or "")
         made = id if own and id else ids.new_id(ids.CONVERSATION)
@@ -84,30 +88,32 @@ class Session:
         return service_id(self._state) or self.told_service_id
 
     async def messages(self) -> list[Message]:
-        """Return everything that was said, oldest first; what was erased has no content."""
-        runtime, found = await self._found()
-        said: list[Message] = []
-        while found is not None and len(said) < found.head:
-            page = await runtime.store.conversations.messages(
-                DEFAULT_TENANT, found.id, after=said[-1].number if said else 0, limit=_PAGE
-            )
-            if not page:
-                break
-            said += page
-        return said
+        """Return everything that was said, oldest first; what was erased has no content.
 
-    async def append(self, messages: Sequence[Message | str]) -> None:
+        Where the history is kept by a provider, and the log in the memory of this process only, what
+        the provider has comes first.
+        """
+        said = await self._log()
+        provider = self._agent.read_history
+        if provider is None or self._host.is_kept:
+            return said
+        told = ProviderSession(id=self.id, agent=self._agent.name, user=self.user)
+        loaded = await provider.load(told)
+        known = {message.id for message in loaded}
+        return [*loaded, *(message for message in said if message.id not in known)]
+
+    async def append(self, messages: Sequence[Message | str] | Message | str) -> None:
         """Put messages at the end that were said elsewhere; texts are the user's. No answer is asked for.
 
         A message whose id stands in it already is left out. Raises
         :class:`~tertulia.errors.ConversationBusy` while a run is under way, and ``ConversationClosed``.
         """
+        given = _messages(messages)
         runtime, conversation = await self._made()
-        given = [_message(message) for message in messages]
         tokens = [tokens_of(message.content) for message in given]
         await runtime.store.conversations.append(DEFAULT_TENANT, conversation.id, given, tokens=tokens)
 
-    async def replace(self, messages: Sequence[Message | str]) -> None:
+    async def replace(self, messages: Sequence[Message | str] | Message | str) -> None:
         """Put these messages in the place of all that was said.
 
         Only where the session lives in the memory of this process: what is stored is never rewritten,
@@ -119,9 +125,9 @@ class Session:
             raise InvalidInput(
                 "what is stored is not rewritten: withdraw messages, edit (which makes a branch), or append"
             )
+        given = _messages(messages)
         _, conversation = await self._made()
         taken = memory.take(DEFAULT_TENANT, conversation.id)
-        given = tuple(_message(message) for message in messages)
         saving.put(memory, taken, given)
 
     async def withdraw(self, *numbers: int) -> None:
@@ -195,8 +201,9 @@ class Session:
     ) -> AsyncGenerator[Event, None]:
         """Yield the events of a run in it; :meth:`Agent.run_stream` is for that."""
         runtime = await self._settled()
-        user = await self._checked_user(runtime, options.get("user"))
-        ticket = await self._submit(runtime, said, options_of(options, deltas=deltas), user=user)
+        asked = options_of(options, deltas=deltas)
+        user = await self._checked_user(runtime, options.get("user"), moves_history=asked.moves_history)
+        ticket = await self._submit(runtime, said, asked, user=user)
         self.conversation_id = ticket.conversation.id
         seconds = options.get("timeout")
         async with aclosing(events_of(runtime, ticket, shape, within_seconds=seconds)) as events:
@@ -206,11 +213,20 @@ class Session:
                     self._state, self.told_service_id = row.state, None
                 yield event
 
-    async def _checked_user(self, runtime: Runtime, user: str | None) -> str | None:
-        """Return whose session it is, or will be; raises ``InvalidInput`` if it is somebody else's."""
+    async def _checked_user(
+        self, runtime: Runtime, user: str | None, *, moves_history: bool = True
+    ) -> str | None:
+        """Return whose session it is, or will be; raises ``InvalidInput`` if it is somebody else's.
+
+        Unless a run ``moves_history``, raises ``SessionMismatch`` before anything is accepted if the
+        history of the session is kept elsewhere than where this agent looks for it.
+        """
         if not self._is_settled and not self._is_new:
             with suppress(NotFound):
                 row = await runtime.store.conversations.get(DEFAULT_TENANT, self.id)
+                if not moves_history:
+                    log, owner = runtime.store.conversations, self._agent.history_owner
+                    await check_history(row, owner=owner, log=log, upto=row.head)
                 self._is_settled, self._agent_id = True, row.agent_id if self.is_restored else None
                 if self.user not in {None, row.user_id}:
                     raise InvalidInput("there is a session with this id, and it is another user's")
@@ -246,6 +262,19 @@ class Session:
             self._host.memory.put_in(kept.taken(self, agent.id))
         return runtime
 
+    async def _log(self) -> list[Message]:
+        """Return what stands in the log."""
+        runtime, found = await self._found()
+        said: list[Message] = []
+        while found is not None and len(said) < found.head:
+            page = await runtime.store.conversations.messages(
+                DEFAULT_TENANT, found.id, after=said[-1].number if said else 0, limit=_PAGE
+            )
+            if not page:
+                break
+            said += page
+        return said
+
     async def _found(self) -> tuple[Runtime, Conversation | None]:
         runtime = await self._settled()
         try:
@@ -268,7 +297,7 @@ class Session:
         if found is None:
             raise NotFound("nothing was said in this session yet")
         marked = await runtime.store.conversations.mark(DEFAULT_TENANT, found.id, numbers, flag)
-        said = await self.messages()
+        said = await self._log()
         gone = [message.id for message in said if message.number in set(numbers)]
         sessions = HistorySessions(States(runtime.store.states), self._agent.name)
         await forget(self._agent.histories, marked, gone, sessions=sessions)
@@ -278,5 +307,12 @@ class Session:
         return f"Session({self.id!r}, agent={self._agent.name!r})"
 
 
-def _message(given: Message | str) -> Message:
-    return Message.from_dict({"role": "user", "content": given}) if isinstance(given, str) else given
+def _messages(given: Sequence[Message | str] | Message | str) -> tuple[Message, ...]:
+    """Return messages as they were given, one alone or several; texts are the user's."""
+    several = [given] if isinstance(given, str | Message) else given
+    if not isinstance(several, Sequence) or not all(isinstance(each, str | Message) for each in several):
+        raise InvalidInput("give messages, or texts that a user has said")
+    return tuple(
+        Message.from_dict({"role": "user", "content": each}) if isinstance(each, str) else each
+        for each in several
+    )

@@ -14,6 +14,7 @@ from tertulia.llms.base import LLM, Shown
 from tertulia.memory.history.service import SERVICE, LinkedHistory
 from tertulia.memory.pairing import Pairing
 from tertulia.memory.views.base import LOG
+from tertulia.memory.views.log import Log
 from tertulia.messages import Flag
 from tertulia.turn.speaker import Speaker
 
@@ -30,12 +31,16 @@ async def check_owner(run: ActiveRun, speaker: Speaker, owner: str) -> None:
     Who keeps it is decided by the first run of a conversation that is answered, and changed only by one
     that was told to move it.
     """
-    owner = owner_for(speaker, owner)
-    state = known(run.conversation.state)
+    if not run.run.options.get("moves_history"):
+        owner, upto = owner_for(speaker, owner), run.input.number - 1
+        await check_history(run.conversation, owner=owner, log=speaker.log, upto=upto)
+
+
+async def check_history(conversation: Conversation, *, owner: str, log: Log | None, upto: int) -> None:
+    """Raise :class:`~tertulia.errors.SessionMismatch` if the history up to a message is somebody else's."""
+    state = known(conversation.state)
     kept = state.get(_OWNER, LOG)
-    if kept == owner or run.run.options.get("moves_history"):
-        return
-    if _OWNER not in state and not await _is_answered(run, speaker):
+    if kept == owner or (_OWNER not in state and not await _is_answered(conversation, log, upto)):
         return
     raise SessionMismatch(
         f"the history of this conversation is kept by {_named(kept)}, and this agent looks for it in "
@@ -181,13 +186,12 @@ class Link:
         return orjson.dumps({name: value for name, value in known(state).items() if name != SERVICE}).decode()
 
 
-async def _is_answered(run: ActiveRun, speaker: Speaker) -> bool:
-    """Whether an earlier run of this conversation, not of the one that it is a branch of, was answered."""
-    log = speaker.log
-    after, last = run.conversation.base, run.input.number - 1
-    while log is not None and after < last:
-        limit = min(_PAGE, last - after)
-        page = await log.messages(run.run.tenant, run.run.conversation_id, after=after, limit=limit)
+async def _is_answered(conversation: Conversation, log: Log | None, upto: int) -> bool:
+    """Whether a run of this conversation, not of the one that it is a branch of, was answered."""
+    after = conversation.base
+    while log is not None and after < upto:
+        limit = min(_PAGE, upto - after)
+        page = await log.messages(conversation.tenant, conversation.id, after=after, limit=limit)
         if not page:
             break
         if any(message.run_id and message.role == "assistant" for message in page):

@@ -7,6 +7,7 @@ from tertulia.memory.sessions import ProviderSession
 from tertulia.messages import Message
 
 
+@runtime_checkable
 class HistoryProvider(Protocol):
     """Keeps what is said in sessions, and gives it back.
 

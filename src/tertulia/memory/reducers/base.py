@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 from tertulia.messages import Message
 
 
+@runtime_checkable
 class Reducer(Protocol):
     """Makes a long list of messages shorter; what is stored stays as it is.
 

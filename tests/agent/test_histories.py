@@ -61,8 +61,11 @@ async def test_custom_store_is_restored_to_the_same_conversation_with_its_own_st
     await agent.close()
 
     async with Agent(llm, name="Host", history=Shelf(places), store=where) as again:
-        await again.run("two", session=again.restore_session(told))
+        session = again.restore_session(told)
+        before = await texts(session)
+        await again.run("two", session=session)
 
+        assert await texts(session) == [*before, "two", "two"] == ["one", "one", "two", "two"]
     assert shown(llm.prompts[-1]) == ["one", "one", "two"]
     assert texts_in(places) == [["one", "one", "two", "two"], ["other", "other"]]
 
@@ -109,6 +112,28 @@ async def test_agent_that_takes_over_by_force_tells_its_own_history_everything()
     assert notebook.texts() == ["one", "one", "two", "two"]
 
 
+async def test_what_was_erased_is_not_read_from_a_history_that_cannot_forget() -> None:
+    notebook = Notebook()
+    async with Agent(ScriptedLLM(echo), history=notebook) as agent:
+        session = agent.create_session("mine")
+        await agent.run("a secret", session=session)
+        with pytest.raises(ProviderError):
+            await session.erase(1, 2)
+
+        assert await texts(session) == ["", ""]
+    assert notebook.texts() == ["a secret", "a secret"]
+
+
+async def test_session_is_read_from_its_history_before_anything_was_said_in_this_process() -> None:
+    notebook = Notebook()
+    async with Agent(ScriptedLLM(echo), name="Host", history=notebook) as agent:
+        await agent.run("one", session=agent.create_session("mine"))
+
+    async with Agent(ScriptedLLM(echo), name="Host", history=notebook) as again:
+        assert await texts(again.create_session("mine")) == ["one", "one"]
+        assert await texts(again.create_session("other")) == []
+
+
 async def test_recording_is_given_what_it_wants() -> None:
     inputs, outputs, everything = Notebook(name="a"), Notebook(name="b"), Notebook(name="c")
     history = [
@@ -129,16 +154,23 @@ async def test_recording_is_given_what_it_wants() -> None:
 
 async def test_history_that_cannot_be_read_is_no_empty_history() -> None:
     class Torn(Notebook):
+        is_torn = True
+
         @override
         async def load(self, session: ProviderSession) -> list[Message]:
-            raise OSError("a secret")
+            if self.is_torn:
+                raise OSError("a secret")
+            return await super().load(session)
 
-    llm = ScriptedLLM(echo)
-    async with Agent(llm, history=Torn()) as agent:
+    llm, history = ScriptedLLM(echo), Torn()
+    async with Agent(llm, history=history) as agent:
         session = agent.create_session()
         with pytest.raises(ProviderError, match="Notebook") as raised:
             await agent.run("one", session=session)
+        with pytest.raises(ProviderError):
+            await session.messages()
 
+        history.is_torn = False
         assert await texts(session) == ["one"]
     assert "secret" not in str(raised.value)
     assert llm.prompts == []

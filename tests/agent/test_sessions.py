@@ -329,10 +329,11 @@ async def test_garbage_may_be_collected_in_the_middle_of_a_write() -> None:
         with memory._state.lock:  # whoever writes has it, and may be the one who collects
             del session
             during = left_in_memory(agent)
-        agent.create_session()
+        held = agent.create_session()
 
         assert during == 1
         assert left_in_memory(agent) == 0
+        assert await held.messages() == []
 
 
 async def test_session_that_is_taken_up_again_is_not_dropped() -> None:

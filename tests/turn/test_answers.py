@@ -178,7 +178,13 @@ async def test_every_use_has_a_key_of_its_own_even_where_ids_come_twice() -> Non
         Answer(text="Hi.", finish_reason="stop"),
         Answer(text="Hi.", is_cut=True, finish_reason="length"),
         Answer(text="", calls=(a_call("a", opaque="x"), a_call("b")), finish_reason="tool_calls"),
-        Answer(text="Hi.", calls=(a_call("a"),), reasoning=(THOUGHT, SEALED), finish_reason="stop", external_id="r_1"),
+        Answer(
+            text="Hi.",
+            calls=(a_call("a"),),
+            reasoning=(THOUGHT, SEALED),
+            finish_reason="stop",
+            external_id="r_1",
+        ),
     ],
 )
 def test_answer_is_kept_whole(answer: Answer) -> None:

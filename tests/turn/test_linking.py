@@ -388,8 +388,8 @@ async def test_history_has_one_owner_from_the_first_answer_on(
         stays = await other.run("four", session=session)
 
         assert (moved.text, stays.text) == ("three", "four")
-        assert await texts(session) == ["one", "one", "two", "three", "three", "four", "four"]
-    assert shown(llm.prompts[1]) == ["one", "one", "two", "three"]
+        assert await texts(session) == ["one", "one", "three", "three", "four", "four"]
+    assert shown(llm.prompts[1]) == ["one", "one", "three"]
     async with Agent(llm, name="Chef", store=sqlite_url, history=places[before]()) as agent:
         with pytest.raises(SessionMismatch):
             await agent.run("five", session=agent.create_session("x"))
@@ -502,7 +502,7 @@ async def test_log_that_was_moved_to_from_a_service_is_shown() -> None:
             await other.run("two", session=again)
         await other.run("three", session=again, move_history=True)
 
-    assert shown(llm.prompts[-1]) == ["one", "one", "two", "three"]
+    assert shown(llm.prompts[-1]) == ["one", "one", "three"]
     assert llm.asked[-1].leans_on is None
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import Unpack, override
@@ -24,7 +24,7 @@ from tertulia.memory.states import States
 from tertulia.memory.tokens import tokens_of
 from tertulia.messages import Flag, Message
 from tertulia.runtime import RunOptions, Runtime, check_alias
-from tertulia.turn.copying import forget
+from tertulia.turn.copying import forget, load
 from tertulia.turn.linking import check_history, service_id
 
 if TYPE_CHECKING:
@@ -97,10 +97,15 @@ class Session:
         provider = self._agent.read_history
         if provider is None or self._host.is_kept:
             return said
-        told = ProviderSession(id=self.id, agent=self._agent.name, user=self.user)
-        loaded = await provider.load(told)
-        known = {message.id for message in loaded}
-        return [*loaded, *(message for message in said if message.id not in known)]
+        runtime, found = await self._found()
+        if found is None:
+            told = ProviderSession(id=self.id, agent=self._agent.name, user=self.user)
+            return await load(provider, nullcontext(told))
+        sessions = HistorySessions(States(runtime.store.states), self._agent.name)
+        loaded = await load(provider, sessions.opened(found, of=provider))
+        known, here = {message.id for message in loaded}, {message.id: message for message in said}
+        # What was erased is erased here, even if the provider cannot forget it.
+        return [here.get(each.id, each) for each in loaded] + [each for each in said if each.id not in known]
 
     async def append(self, messages: Sequence[Message | str] | Message | str) -> None:
         """Put messages at the end that were said elsewhere; texts are the user's. No answer is asked for.

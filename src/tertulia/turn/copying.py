@@ -1,6 +1,7 @@
 """Telling history providers what was said, so that what they keep is what our log says."""
 
 from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -14,6 +15,7 @@ from tertulia.memory.context.apart import apart, told_of
 from tertulia.memory.history.base import HistoryProvider, SupportsForgetting
 from tertulia.memory.history.opened import HistorySessions
 from tertulia.memory.history.recording import flags_of
+from tertulia.memory.sessions import ProviderSession
 from tertulia.memory.states import States
 from tertulia.memory.views.log import Log
 from tertulia.messages import Flag, Message, now_us
@@ -96,6 +98,17 @@ class Copying:
     ) -> None:
         async with HistorySessions(self.states, agent).opened(conversation, of=provider) as session:
             await apart(provider.append(session, messages), within_seconds=SECONDS)
+
+
+async def load(
+    provider: HistoryProvider, opening: AbstractAsyncContextManager[ProviderSession]
+) -> list[Message]:
+    """Return what a history provider has of a session; raises :class:`ProviderError` if it cannot say."""
+    try:
+        async with opening as session:
+            return await apart(provider.load(session), within_seconds=SECONDS)
+    except TertuliaError as error:
+        raise ProviderError(f"{provider.name}: {told_of(error, of=f'{provider.name}.load')}") from error
 
 
 async def forget(

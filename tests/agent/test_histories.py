@@ -1,5 +1,6 @@
 """Histories that others keep: what they are told, what is shown of them, and what they keep themselves."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
@@ -8,16 +9,18 @@ import pytest
 from typing_extensions import override
 
 from tertulia.agent import Agent
-from tertulia.errors import ProviderError
+from tertulia.conversations import Conversation
+from tertulia.errors import ProviderError, RunCancelled
 from tertulia.llms.scripted import ScriptedLLM
 from tertulia.memory.history import FileHistoryProvider, InMemoryHistoryProvider, Recording
 from tertulia.memory.history.base import HistoryProvider
 from tertulia.memory.reducers import TruncationReducer
 from tertulia.memory.sessions import ProviderSession
+from tertulia.memory.views.provided import ProvidedView
 from tertulia.messages import Message
 from tertulia.parts import ToolCall
 from tertulia.tools.functions import tool
-from tests.agent.company import Notebook, echo, shown, texts
+from tests.agent.company import Notebook, SlowLLM, echo, shown, texts
 
 
 class Shelf(HistoryProvider):
@@ -124,6 +127,23 @@ async def test_what_was_erased_is_not_read_from_a_history_that_cannot_forget() -
     assert notebook.texts() == ["a secret", "a secret"]
 
 
+async def test_what_was_rolled_back_is_not_shown_from_elsewhere() -> None:
+    notebook, llm = Notebook(), SlowLLM()
+    async with Agent(llm, history=notebook) as agent:
+        session = agent.create_session()
+        first = asyncio.create_task(agent.run("one", session=session))
+        await llm.reached.wait()
+        second = asyncio.create_task(agent.run("two", session=session, multitask_strategy="rollback"))
+        await llm.left.wait()
+        llm.let.set()
+        await second
+        with pytest.raises(RunCancelled):
+            await first
+        await agent.run("three", session=session)
+
+    assert [shown(prompt) for prompt in llm.prompts] == [["two"], ["two", "two", "three"]]
+
+
 async def test_session_is_read_from_its_history_before_anything_was_said_in_this_process() -> None:
     notebook = Notebook()
     async with Agent(ScriptedLLM(echo), name="Host", history=notebook) as agent:
@@ -223,3 +243,19 @@ async def test_replaced_messages_are_told_with_those_that_are_new() -> None:
         await agent.run("two", session=session)
 
     assert notebook.texts() == ["one", "one", "zero", "two", "two"]
+
+
+async def test_log_is_not_read_beside_a_history_in_which_nothing_was_marked() -> None:
+    class Unread:
+        async def recent(self, *_given: object, **_more: object) -> list[Message]:
+            raise AssertionError("it was read")
+
+        messages = recent
+
+    view = ProvidedView(Notebook(), agent="Chef", log=Unread())
+    said = Message.from_dict({"role": "user", "content": "Hi.", "number": 7})
+    row = Conversation(tenant=0, id="conv_1", agent_id="agent_1", head=7)
+
+    passage = await view.show(row, newest=[said], budget=100)
+
+    assert [each.text for each in passage] == ["Hi."]

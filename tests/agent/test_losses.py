@@ -5,6 +5,7 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from tertulia.agent import Agent, Session
 from tertulia.conversations import RunStatus
@@ -12,13 +13,17 @@ from tertulia.errors import (
     ConversationBusy,
     ModelBusy,
     ModelUnreachable,
+    RunCancelled,
     RunTimedOut,
     ShapeMismatch,
 )
 from tertulia.events import TextDelta
 from tertulia.llms.scripted import ScriptedLLM
 from tertulia.memory.context.base import RunContext
+from tertulia.memory.sessions import Outcome, ProviderRun
 from tertulia.messages import Flag
+from tertulia.parts import ToolCall
+from tertulia.tools.functions import tool
 from tests.agent.company import BrokenLLM, Knowing, Notebook, Remembering, SlowLLM, echo, roles, shown, texts
 
 
@@ -308,6 +313,76 @@ async def test_after_run_is_not_told_of_what_was_cancelled() -> None:
 
         assert await is_free(session)
     assert (len(knowing.runs), knowing.outcomes) == (1, [])
+
+
+class Waiting(Knowing):
+    """Waits where it is told to, and knows whether it was made to stop."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self._where, self.waits, self.stopped = where, asyncio.Event(), asyncio.Event()
+
+    @override
+    async def before_run(self, run: ProviderRun) -> RunContext | None:
+        await self._wait("before")
+        return None
+
+    @override
+    async def after_run(self, run: ProviderRun, outcome: Outcome) -> None:
+        await self._wait("after")
+
+    async def _wait(self, where: str) -> None:
+        if where != self._where or self.waits.is_set():
+            return
+        self.waits.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.stopped.set()
+
+
+@pytest.mark.parametrize(("where", "kept"), [("before", ["one"]), ("after", ["one", "one"])])
+async def test_leaving_while_a_provider_is_at_work_ends_it_and_frees_the_session(
+    where: str, kept: list[str]
+) -> None:
+    waiting = Waiting(where)
+    async with Agent(ScriptedLLM(echo), context_providers=[waiting]) as agent:
+        session = agent.create_session()
+        task = asyncio.create_task(agent.run("one", session=session))
+        await waiting.waits.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert waiting.stopped.is_set()
+        assert await texts(session) == kept
+        assert (await agent.run("two", session=session)).text == "two"
+
+
+async def test_after_run_is_not_told_of_what_made_room_in_the_middle() -> None:
+    paying, let = asyncio.Event(), asyncio.Event()
+
+    @tool
+    async def pay() -> str:
+        """Pay."""
+        paying.set()
+        await let.wait()
+        return "paid"
+
+    knowing = Knowing()
+    llm = ScriptedLLM([ToolCall(id="c", name="pay", arguments="{}"), "Hi."])
+    async with Agent(llm, tools=[pay], context_providers=[knowing]) as agent:
+        session = agent.create_session()
+        first = asyncio.create_task(agent.run("one", session=session))
+        await paying.wait()
+        second = asyncio.create_task(agent.run("two", session=session, multitask_strategy="interrupt"))
+        await after(20)
+        let.set()
+        with pytest.raises(RunCancelled):
+            await first
+        await second
+
+    assert [(outcome.request[0].text, outcome.error) for outcome in knowing.outcomes] == [("two", None)]
 
 
 async def test_memory_of_one_user_never_reaches_another_through_one_provider() -> None:

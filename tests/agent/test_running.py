@@ -386,7 +386,7 @@ async def test_closed_session_takes_no_message_until_it_is_opened_again() -> Non
         {"history": [Notebook(name="a"), Notebook(name="b")]},
         {"history": [Notebook(), Recording(Notebook())]},
         {"history": [Notebook(), ServiceHistoryProvider()]},
-        {"history": ServiceHistoryProvider()},
+        {"history": ServiceHistoryProvider(), "llm": "scripted:echo"},
         {"history": InMemoryHistoryProvider(), "store": "sqlite:///x.db"},
         {"history": ServiceHistoryProvider(), "reducers": [TruncationReducer(max_messages=3)]},
         {"limits": {"max_steps": 0}},
@@ -396,7 +396,7 @@ async def test_closed_session_takes_no_message_until_it_is_opened_again() -> Non
 )
 def test_what_cannot_go_together_is_refused_at_construction(given: dict[str, Any]) -> None:
     with pytest.raises((InvalidInput, InvalidShape, UnknownModel)):
-        Agent(**{"llm": ScriptedLLM(echo), **given})
+        Agent(**{"llm": ScriptedLLM(echo, keeps_answers=True), **given})
 
 
 async def test_names_of_models_that_stand_in_for_one_another() -> None:

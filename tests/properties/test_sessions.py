@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given, settings
@@ -11,9 +12,14 @@ from tertulia import ids
 from tertulia.agent import Agent, Session
 from tertulia.conversations import DEFAULT_TENANT
 from tertulia.errors import InvalidInput, NotAuthorized, SessionMismatch
-from tertulia.llms.scripted import ScriptedLLM
+from tertulia.llms.base import Prompt
+from tertulia.llms.scripted import ScriptedLLM, ScriptedReply
+from tertulia.memory.history.service import ServiceHistoryProvider
 from tertulia.messages import Flag, Message
 from tertulia.parts import Media, Part, Reasoning, Text, ToolCall, ToolResult
+from tertulia.stores.in_memory import InMemoryStore
+from tertulia.tools.functions import tool
+from tests.agent.company import Notebook
 
 KEY = b"sixteen bytes or more"
 AGENT = {"name": "Host", "instructions": "Be kind."}
@@ -114,6 +120,66 @@ def test_restarts_between_any_turns_change_nothing(said: list[str], cut: int) ->
         assert await turns(set()) == await turns({cut}) == await turns(set(range(5)))
 
     asyncio.run(both())
+
+
+places = st.sampled_from(["log", "notebook", "answers", "conversation"])
+
+
+def looks_when_told(prompt: Prompt) -> ScriptedReply:
+    """Use a tool if that is asked for, and then say what was said."""
+    last = prompt.messages[-1]
+    if last.text.startswith("look"):
+        return ToolCall(id=f"call {last.text}", name="look", arguments="{}")
+    return "I saw." if last.role == "tool" else f"You said {last.text}."
+
+
+@tool(is_idempotent=True)
+def look() -> str:
+    """Look."""
+    return "seen"
+
+
+@settings(max_examples=40)
+@given(turns=st.lists(st.tuples(places, st.booleans()), min_size=1, max_size=6))
+def test_history_that_moves_from_place_to_place_is_shown_whole_and_in_order(
+    turns: list[tuple[str, bool]],
+) -> None:
+    async def talk() -> None:
+        store, notebook = InMemoryStore(), Notebook()
+        llm = ScriptedLLM(looks_when_told, keeps_answers=True)
+        whole: list[tuple[str, str]] = []
+        for number, (place, does_look) in enumerate(turns):
+            history: dict[str, Any] = {"log": None, "notebook": notebook}
+            kept = history[place] if place in history else ServiceHistoryProvider(keeps=place)  # type: ignore[arg-type]
+            async with Agent(llm, name="Host", tools=[look], history=kept, store=store) as agent:
+                said = f"{'look' if does_look else 'say'} {number}"
+                session = agent.create_session("x")
+                reply = await agent.run(said, session=session, move_history=True)
+                service = session.service_session_id if place not in history else None
+                seen = llm.kept[service] if service else [*llm.prompts[-1], _as_seen(reply.text)]
+
+            whole += [("user", said), *([("assistant", ""), ("tool", "seen")] if does_look else [])]
+            whole += [("assistant", reply.text)]
+            assert [(each["role"], each["content"]) for each in seen] == whole
+            _check_pairs(seen)
+
+    asyncio.run(talk())
+
+
+def _as_seen(text: str) -> dict[str, Any]:
+    return {"role": "assistant", "content": text}
+
+
+def _check_pairs(seen: Sequence[dict[str, Any]]) -> None:
+    """Every call is followed by its result, and by nothing else before that."""
+    due: list[str] = []
+    for each in seen:
+        if each["role"] == "tool":
+            assert each["tool_call_id"] == due.pop(0)
+        else:
+            assert not due
+            due += [call["id"] for call in each.get("tool_calls", ())]
+    assert not due
 
 
 TOLD: dict[str, Any] = {

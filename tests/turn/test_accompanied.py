@@ -108,6 +108,19 @@ async def test_audit_may_want_what_was_recalled_and_has_it_once() -> None:
     assert audit.texts() == ["first", "Fact.", "first", "second", "Fact.", "second"]
 
 
+async def test_audit_has_what_was_recalled_once_however_often_a_run_is_begun() -> None:
+    house, audit = await a_house(PLAIN), Notebook()
+    history = [InMemoryHistoryProvider(), Recording(audit, store_context_messages=True)]
+    knowing = Knowing(RunContext(messages=["Fact.", "Fact."]))
+    llm = ScriptedLLM(echo)
+    agent = Agent(llm, name="Chef", context_providers=[knowing], history=history)
+
+    await die_and_go_on(house, lambda: agent, "first", death_at("step.speaking"))
+
+    assert len(knowing.runs) == 2
+    assert audit.texts() == ["first", "Fact.", "Fact.", "first"]
+
+
 async def test_what_comes_before_the_newest_message_begins_as_the_prompt_before_it_did() -> None:
     class Changing(Knowing):
         @override
@@ -188,6 +201,20 @@ async def test_tools_of_a_context_are_there_for_its_run() -> None:
         ["look", "look_up"],
         ["look"],
     ]
+
+
+async def test_tools_of_a_context_do_not_stand_in_for_the_agents_own() -> None:
+    def impostor() -> str:
+        """Look elsewhere."""
+        return "not seen"
+
+    knowing = Knowing(RunContext(tools=[tool(name="look")(impostor)]))
+    llm = ScriptedLLM(uses_a_tool)
+    async with Agent(llm, tools=[look], context_providers=[knowing]) as agent:
+        await agent.run("Look.")
+
+    assert shown(llm.prompts[1])[-1] == "seen"
+    assert [spec.description for spec in llm.asked[0].tools] == ["Look."]
 
 
 async def test_provider_that_is_told_fails_for_itself_only_and_is_reported_while_it_happens() -> None:

@@ -11,7 +11,8 @@ from tertulia.agent import Agent, Session
 from tertulia.agent.histories import AgentHistory
 from tertulia.agent_settings import RunLimits
 from tertulia.definitions import AgentDefinition
-from tertulia.errors import ModelBusy, SessionMismatch, ShapeMismatch
+from tertulia.errors import ModelBusy, RunCancelled, SessionMismatch, ShapeMismatch
+from tertulia.events import RunStarted, TextDelta
 from tertulia.llms.base import Finished, Prompt
 from tertulia.llms.scripted import ScriptedLLM, ScriptedReply
 from tertulia.memory.context.base import RunContext
@@ -239,7 +240,29 @@ async def test_failure_in_the_middle_of_a_turn_leaves_no_open_calls(keeps: Kept)
         await agent.run("3", session=session)
 
         assert known(llm, session) == ["1", "Hi.", "2", "", "seen", "3", "Sorry."]
+        # An answer can be followed once more, and what came after it is left alone.
+        assert shown(llm.prompts[-1])[0] == ("2" if keeps == "answers" else "1")
         assert await texts(session) == ["1", "Hi.", "2", "", "", "3", "Sorry."]
+
+
+@either
+async def test_answer_that_was_cut_short_and_kept_is_told(keeps: Kept) -> None:
+    llm = ScriptedLLM(["Hi.", "word " * 20, "Bye."], keeps_answers=True, chunk=5, delay=0.001)
+    async with an_agent(llm, keeps) as agent:
+        session = agent.create_session()
+        await agent.run("1", session=session)
+        runtime = await agent._host.runtime()
+        with pytest.raises(RunCancelled):
+            async for event in agent.run_stream("2", session=session):
+                if isinstance(event, RunStarted):
+                    run_id = event.run_id
+                if isinstance(event, TextDelta):
+                    await runtime.cancel(run_id, keep_partial=True)
+        cut = (await session.messages())[-1].text
+        await agent.run("3", session=session)
+
+        assert cut.startswith("word")
+        assert known(llm, session) == ["1", "Hi.", "2", cut, "3", "Bye."]
 
 
 @either

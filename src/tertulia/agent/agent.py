@@ -12,7 +12,7 @@ from tertulia.agent.asked import RUN_LIMITS
 from tertulia.agent.following import events_of, reply_to
 from tertulia.agent.given import AgentTool, checked_context_providers, listed, names_of, sorted_tools
 from tertulia.agent.histories import AgentHistory, Histories
-from tertulia.agent.hosting import MEMORY, Host
+from tertulia.agent.hosting import MEMORY, Host, ensure_open
 from tertulia.agent.options import RunKeywords, Said, check_keywords
 from tertulia.agent.parts import AgentParts, SupportsClosing
 from tertulia.agent.replies import Reply
@@ -119,7 +119,7 @@ class Agent:
         Raises :class:`~tertulia.errors.NotFound`, and :class:`InvalidInput` if it is part of a program.
         """
         opened = open_store(store) if isinstance(store, str) else store
-        await opened.open()
+        await ensure_open(opened)
         try:
             definition = (await opened.agents.get(DEFAULT_TENANT, agent)).definition
         finally:

@@ -141,12 +141,18 @@ class _Door:
         performer = ProgramPerformer(self._parts, store)
         hints = open_hints(given) if isinstance(given, str) else None
         runtime = Runtime(store, {self._parts.performer: performer}, hints=hints)
-        await store.open()
+        await ensure_open(store)
         await runtime.engine.start()
         # An event loop that comes to its end closes the generators that were begun in it.
         self._last_word = _close_at_the_end(self)
         await anext(self._last_word)
         return runtime
+
+
+async def ensure_open(store: Store) -> None:
+    """Open a store, unless it is open: who opens it twice has two, and closes one."""
+    if not (await store.health()).ready:
+        await store.open()
 
 
 async def registered(store: Store, definition: AgentDefinition) -> StoredAgent:

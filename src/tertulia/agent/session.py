@@ -103,9 +103,8 @@ class Session:
             return await load(provider, nullcontext(told))
         sessions = HistorySessions(States(runtime.store.states), self._agent.name)
         loaded = await load(provider, sessions.opened(found, of=provider))
-        known, here = {message.id for message in loaded}, {message.id: message for message in said}
-        # What was erased is erased here, even if the provider cannot forget it.
-        return [here.get(each.id, each) for each in loaded] + [each for each in said if each.id not in known]
+        known = {message.id for message in said}  # the log knows what was erased since
+        return [*(message for message in loaded if message.id not in known), *said]
 
     async def append(self, messages: Sequence[Message | str] | Message | str) -> None:
         """Put messages at the end that were said elsewhere; texts are the user's. No answer is asked for.

@@ -79,7 +79,10 @@ class Accompanied:
         return tuple(message for message in said if message.run_id == run.id)
 
     async def _taken(self, briefing: Briefing) -> tuple[Message, ...]:
-        speaker = replace(self.speaker, tools={**self.speaker.tools, **briefing.tools})
+        own = self.speaker.tools
+        # The agent's own come first, and stay what they are: theirs are the rules about approval.
+        further = {name: each for name, each in briefing.tools.items() if name not in own}
+        speaker = replace(self.speaker, tools={**own, **further})
         try:
             turn = await take(self.run, speaker, self.view, briefing=briefing)
         except TertuliaError as error:

@@ -179,12 +179,6 @@ class Link:
         }
         return orjson.dumps(before | {_OWNER: SERVICE, SERVICE: link}).decode()
 
-    def broken(self, state: str | None) -> str | None:
-        """Return the state after a turn that was broken off: what stands in a conversation there is open."""
-        if self.service.keeps == "answers":
-            return None
-        return orjson.dumps({name: value for name, value in known(state).items() if name != SERVICE}).decode()
-
 
 async def _is_answered(conversation: Conversation, log: Log | None, upto: int) -> bool:
     """Whether a run of this conversation, not of the one that it is a branch of, was answered."""

@@ -93,8 +93,8 @@ class Talk:
         """Return what is to be kept if this is the last answer."""
         last = answer.message(author=self.speaker.name, turn=self.number)
         messages = (*self.messages, last)
-        state = owned(state, self.run.conversation, self.view.owner)
-        if self.link is not None:
+        state = owned(state, self.run.conversation, owner_for(self.speaker, self.view.owner))
+        if self.link is not None and answer is self.last:  # the service has none that was cut short here
             state = self.link.kept(
                 state,
                 self.run.conversation,
@@ -132,9 +132,8 @@ class Talk:
         kept = [*messages, *results]
         last = max(place for place, message in enumerate(kept) if message.role == "assistant")
         kept[last] = replace(kept[last], flags=kept[last].flags | Flag.INCOMPLETE)
-        state = None if self.link is None else self.link.broken(self.run.conversation.state)
         owner = owner_for(self.speaker, self.view.owner)
-        return self._turn(kept, state=owned(state, self.run.conversation, owner))
+        return self._turn(kept, state=owned(None, self.run.conversation, owner))
 
     def _turn(
         self, messages: Sequence[Message], *, state: str | None = None, closes: str | None = None

@@ -26,7 +26,8 @@ class ModelSettings:
     timeout: float | None = None
     """Seconds that the whole call may take."""
     store: bool | None = None
-    """Whether the provider is to keep the answer, where it can; it is not asked to otherwise."""
+    """Whether the provider is to keep the answer, where it can; otherwise it is asked to only for
+    ``background``, and where an answer goes on from what it keeps."""
     background: bool | None = None
     """Whether the provider is to work on by itself when we go away, where it can, so that a crash
     costs no second call; it then keeps the answer for a while."""

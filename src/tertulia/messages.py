@@ -25,6 +25,10 @@ class Flag(IntFlag):
     """Its content was erased; only its number is left."""
 
 
+HIDDEN: Final = Flag.WITHDRAWN | Flag.DELETED
+"""What is no longer shown to models has one of these."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One thing said in a conversation; never changed once written."""

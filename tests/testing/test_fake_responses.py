@@ -157,6 +157,22 @@ async def test_what_follows_an_answer_is_shown_all_before_it(client: Any) -> Non
     assert third.usage.input_tokens_details.cached_tokens > 0
 
 
+async def test_instructions_are_told_scripts_and_not_carried_over(fake: FakeOpenAI, client: Any) -> None:
+    fake.script([lambda request: request["instructions"]])
+    told = await client.responses.create(model="m", input="one [[1]]", instructions="Be [[brief.")
+
+    after = await client.responses.create(model="m", input="two [[2]]", previous_response_id=told.id)
+    again = await client.responses.create(
+        model="m", input="two [[2]]", previous_response_id=told.id, instructions="Be [[kind."
+    )
+    inputs = await client.responses.input_items.list(told.id)
+
+    assert (told.output_text, told.instructions) == ("Be [[brief.", "Be [[brief.")
+    assert after.instructions is None
+    assert (after.output_text[:4], again.output_text[:4]) == ("m=3 ", "m=4 ")
+    assert [item.content[0].text for item in inputs.data] == ["one [[1]]"]
+
+
 async def test_results_of_tools_follow_their_calls(fake: FakeOpenAI, client: Any) -> None:
     fake.script([CALL, "sunny"])
 

@@ -173,6 +173,7 @@ async def test_chat_is_refused(
         ({"previous_response_id": "a", "conversation": "b"}, None, "mutually_exclusive_parameters"),
         ({"previous_response_id": "a"}, "previous_response_id", "previous_response_not_found"),
         ({"messages": [USER]}, "messages", "unknown_parameter"),
+        ({"instructions": ["x"]}, "instructions", "invalid_type"),
         ({"max_output_tokens": 0}, "max_output_tokens", "integer_below_min_value"),
         ({"tools": [TOOL]}, "tools[0].type", "missing_required_parameter"),
         ({"tool_choice": "required"}, "tool_choice", None),

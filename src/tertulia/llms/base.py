@@ -57,6 +57,8 @@ class Prompt:
     """Everything a model is asked with; never changed once made."""
 
     messages: Sequence[Shown]
+    aside: str = ""
+    """System text for this answer only: it comes before the messages, and no provider keeps it with them."""
     settings: ModelSettings = field(default_factory=ModelSettings)
     response_schema: Mapping[str, Any] | None = None
     """JSON Schema that the answer must meet; a plug passes it on where its provider can enforce it."""

@@ -14,7 +14,7 @@ from tertulia.llms.wire.completion import Continuation, encode
 class OpenAICompletions(OpenAIPlug):
     """A model behind ``{base_url}/completions``.
 
-    A single message of a user is gone on with as it is. A conversation is written out as a
+    A single message of a user, without an aside, is gone on with as it is. A conversation is written out as a
     transcript that ends where the assistant speaks, and the answer ends where somebody else would.
     New media, and tools that it may call, are refused with :class:`~tertulia.errors.ModelRefused`; a
     response schema is not passed on. The whole transcript is written anew for every call.

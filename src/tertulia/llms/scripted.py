@@ -9,6 +9,7 @@ import orjson
 from typing_extensions import override
 
 from tertulia.errors import ModelRefused, UnknownModel
+from tertulia.llms.aside import with_aside
 from tertulia.llms.base import Begun, Finished, LLMEvent, Prompt, ReasoningDelta, TextDelta
 from tertulia.llms.leaning import check_stands_alone
 from tertulia.llms.options import LLMOptions, LLMPlug, ModelName
@@ -56,7 +57,8 @@ class ScriptedLLM(LLMPlug):
         self._shelf = Shelf() if keeps_answers else None
         self.prompts: list[list[Seen]] = []
         """What it was shown, call by call: lists of ``{role, content}``, with ``name``, ``tool_calls``
-        (lists of ``{id, name, arguments}``) and ``tool_call_id`` where there are any."""
+        (lists of ``{id, name, arguments}``) and ``tool_call_id`` where there are any. An aside comes
+        first, as a system's message."""
         self.asked: list[Prompt] = []
         """What it was asked with, call by call, whole."""
         self.abandoned: list[str] = []
@@ -96,7 +98,7 @@ class ScriptedLLM(LLMPlug):
     @property
     def kept(self) -> Mapping[str, Sequence[Seen]]:
         """What it keeps, by the ids of answers and conversations: all that was said there, answers too,
-        in the form of ``prompts``."""
+        in the form of ``prompts``, but without asides."""
         return {} if self._shelf is None else self._shelf.kept
 
     def forget(self, external_id: str | None = None) -> None:
@@ -117,10 +119,11 @@ class ScriptedLLM(LLMPlug):
     @override
     async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
         new = [seen(shown) for shown in prompt.messages]
-        self.prompts.append(new)
+        told = [seen(shown) for shown in with_aside(prompt).messages]
+        self.prompts.append(told)
         self.asked.append(prompt)
         before = self._before(prompt)
-        asked = sum(_tokens(each["content"]) for each in (*before, *new))
+        asked = sum(_tokens(each["content"]) for each in (*before, *told))
         whole = self._named(self._whole(self._reply(prompt), asked=asked), prompt)
         if whole.external_id and prompt.settings.background:
             yield Begun(whole.external_id)

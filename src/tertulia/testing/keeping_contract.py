@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import pytest
 
@@ -9,6 +10,9 @@ from tertulia.errors import AnswerGone
 from tertulia.llms.base import LLM, Prompt, Shown
 from tertulia.parts import ToolCall
 from tertulia.testing.llm_contract import a_prompt, a_question, finished, heard, with_results
+
+LONG_ASIDE: Final = "Today is Monday, and the kitchen is closed. " * 100
+"""Costs more than all else that is said here."""
 
 
 def to_be_kept(prompt: Prompt) -> Prompt:
@@ -82,6 +86,17 @@ class KeepingContract:
         prompt = replace(going_on(), within=conversation, follows=first.external_id)
 
         assert (await finished(keeping, prompt)).text
+
+    @pytest.mark.parametrize("is_conversation", [True, False], ids=["within", "follows"])
+    async def test_aside_is_told_and_not_kept(self, keeping: LLM, is_conversation: bool) -> None:
+        within = await keeping.begin_conversation() if is_conversation else None
+        first = await finished(keeping, replace(to_be_kept(a_prompt()), within=within, aside=LONG_ASIDE))
+
+        follows = None if is_conversation else first.external_id
+        second = await finished(keeping, replace(going_on(), within=within, follows=follows))
+
+        # It is shown all that the first was shown, and the answer, too; but for the aside.
+        assert second.usage.input_tokens < first.usage.input_tokens
 
     async def test_conversations_are_not_mixed_up(self, keeping: LLM) -> None:
         one, other = [await keeping.begin_conversation() for _ in range(2)]

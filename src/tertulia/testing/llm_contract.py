@@ -130,6 +130,15 @@ class LLMContract:
         assert prompt == a_prompt()
         assert [dict(shown.wire) for shown in prompt.messages] == noted
 
+    async def test_aside_is_taken_and_never_costs_less(self, llm: LLM) -> None:
+        prompt = replace(a_prompt(), aside="Today is Monday, and the kitchen is closed.")
+
+        told, plain = await finished(llm, prompt), await finished(llm, a_prompt())
+
+        assert told.text
+        assert told.usage.input_tokens >= plain.usage.input_tokens
+        assert replace(prompt, aside="") == a_prompt()
+
     async def test_what_tools_gave_is_taken_or_refused(self, llm: LLM) -> None:
         call = ToolCall(id="call_1", name=WEATHER.name, arguments='{"city":"Ulm"}')
         odd = ToolCall(id="an id of another provider, far longer than most", name="no such", arguments="{no")

@@ -1,6 +1,6 @@
 """A turn with company: providers that are asked before it, and told after it, what concerns them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,8 +21,6 @@ from tertulia.turn.talk import FIRST_CALL
 
 _NO_OUTCOME: Final = (LeaseLost, StopRequested, StoreError, Stopping)
 """What ends a run here, and is no end of it."""
-_SHARE: Final = 2
-"""What context providers give has at most this part of the room for a prompt."""
 _SECONDS: Final = 10.0
 """How long each provider may take, each time."""
 _GRACE_SECONDS: Final = 1.0
@@ -99,16 +97,24 @@ class Accompanied:
         with self.run.silent_for(self._seconds):
             contexts, failures = await self._company.before(self._facts)
         self._report(failures)
-        found = Briefing.of(context for _, context in contexts)
+        found = Briefing.of(contexts)
+        self._report(self._left_out(found))
         if recorded is not None:
             return replace(recorded, tools=found.tools)
-        room = self.speaker.room // _SHARE
+        room = self.speaker.reserve
         fitting, left_out = found.within(room)
         if left_out:
             told = f"{left_out} texts were left out: there is room for about {room} tokens of them"
             names = ", ".join(name for name, each in contexts if each.messages or each.instructions)
             self._report([ProviderFailed(provider=names, stage="before_run", message=told)])
         return fitting
+
+    def _left_out(self, briefing: Briefing) -> Iterator[ProviderFailed]:
+        """Yield what is to be told of tools that are left out, since there are others of their names."""
+        own = [(", ".join(briefing.names), name) for name in briefing.tools if name in self.speaker.tools]
+        for provider, name in (*briefing.doubles, *own):
+            told = f"its tool {name!r} was left out: there is another one of this name"
+            yield ProviderFailed(provider=provider, stage="before_run", message=told)
 
     async def _tell(self, outcome: Outcome) -> None:
         if self.beside.context_providers:

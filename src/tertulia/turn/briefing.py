@@ -1,8 +1,7 @@
 """What a model is told in one run beside its agent's own texts and the conversation."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import accumulate
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
 import orjson
@@ -26,19 +25,31 @@ class Briefing:
     tools: Mapping[str, Tool] = field(default_factory=dict)
     has_tools: bool = False
     """Whether there were tools; those of a run that goes on have to be had again."""
+    names: tuple[str, ...] = ()
+    """Of the providers that have told anything."""
+    doubles: tuple[tuple[str, str], ...] = ()
+    """Tools that were left out since another provider's has the name: the provider, and the name."""
 
     @classmethod
-    def of(cls, contexts: Iterable[RunContext]) -> Self:
-        """Return what several contexts come to, in their order; of two tools with one name the first."""
-        given = list(contexts)
-        tools: dict[str, Tool] = {}
-        for each in (made for context in given for made in map(as_tool, context.tools)):
-            tools.setdefault(each.spec.name, each)
+    def of(cls, contexts: Iterable[tuple[str, RunContext]]) -> Self:
+        """Return what the contexts of providers, by their names, come to in their order.
+
+        Of two tools with one name the first is taken.
+        """
+        given, tools, doubles = list(contexts), dict[str, Tool](), list[tuple[str, str]]()
+        for name, context in given:
+            for each in map(as_tool, context.tools):
+                if tools.setdefault(each.spec.name, each) is not each:
+                    doubles.append((name, each.spec.name))
         return cls(
-            instructions=tuple(context.instructions for context in given if context.instructions.strip()),
-            shown=tuple(_shown(each) for context in given for each in context.messages),
+            instructions=tuple(each.instructions for _, each in given if each.instructions.strip()),
+            shown=tuple(_shown(message) for _, each in given for message in each.messages),
             tools=tools,
             has_tools=bool(tools),
+            names=tuple(
+                name for name, each in given if each.instructions.strip() or each.messages or each.tools
+            ),
+            doubles=tuple(doubles),
         )
 
     @classmethod
@@ -48,32 +59,44 @@ class Briefing:
         if kept is None:
             return None
         shown = tuple(Shown(role=role, text=text) for role, text in kept["shown"])
-        return cls(tuple(kept["instructions"]), shown, has_tools=kept["has_tools"])
+        names = tuple(kept.get("names", ()))
+        return cls(tuple(kept["instructions"]), shown, has_tools=kept["has_tools"], names=names)
 
     def kept(self) -> dict[str, Any]:
         """Return it as the journal keeps it, in JSON; of media only that there were some."""
         shown = [(each.role, each.text) for each in self.shown]
-        return {"instructions": list(self.instructions), "shown": shown, "has_tools": self.has_tools}
+        return {
+            "instructions": list(self.instructions),
+            "shown": shown,
+            "has_tools": self.has_tools,
+            "names": list(self.names),
+        }
 
     def within(self, tokens: int) -> tuple[Self, int]:
-        """Return it with the first of its texts that have so many tokens; and how many it lacks then.
+        """Return it without those texts for which so many tokens are too few; and how many these are.
 
-        Instructions come before messages.
+        Instructions come before messages, and of each what was given first.
         """
-        sizes = [estimate(text) for text in self.instructions]
-        sizes += [estimate(shown.text) + MESSAGE_TOKENS for shown in self.shown]
-        fitting = sum(1 for total in accumulate(sizes) if total <= tokens)
-        left_out = len(sizes) - fitting
-        if not left_out:
-            return self, 0
-        instructions = self.instructions[:fitting]
-        shown = self.shown[: max(fitting - len(self.instructions), 0)]
-        return type(self)(instructions, shown, self.tools, self.has_tools), left_out
+        left, instructions, shown = tokens, [], []
+        for text in self.instructions:
+            if estimate(text) <= left:
+                left -= estimate(text)
+                instructions.append(text)
+        for each in self.shown:
+            if (size := estimate(each.text) + MESSAGE_TOKENS) <= left:
+                left -= size
+                shown.append(each)
+        left_out = len(self.instructions) + len(self.shown) - len(instructions) - len(shown)
+        return replace(self, instructions=tuple(instructions), shown=tuple(shown)), left_out
+
+    def without_texts(self) -> Self:
+        """Return only the tools."""
+        return replace(self, instructions=(), shown=())
 
     @property
-    def tokens(self) -> int:
-        """Estimated tokens of its messages."""
-        return sum(estimate(shown.text) + MESSAGE_TOKENS for shown in self.shown)
+    def text(self) -> str:
+        """All that its messages say."""
+        return "\n\n".join(each.text for each in self.shown)
 
 
 NOTHING: Final = Briefing()

@@ -12,7 +12,7 @@ from tertulia.llms.base import Prompt, Shown
 from tertulia.messages import clean_text
 from tertulia.shapes import parse_shape
 from tertulia.turn.answer import Answer, whole_answer
-from tertulia.turn.limits import check_limits
+from tertulia.turn.limits import call_seconds, check_limits
 from tertulia.turn.talk import Talk
 
 _QUESTION: Final = """\
@@ -72,7 +72,8 @@ async def _judged(talk: Talk, answer: Answer) -> str | None:
     except BudgetExceeded:
         return None
     identity = sha256(f"end\n{talk.speaker.agent.id}\n{talk.speaker.agent.version}".encode()).digest()
-    plan = Plan(kind="model", identity=identity, within_seconds=min(talk.seconds(), _SECONDS))
+    seconds = min(call_seconds(talk.run, talk.speaker), _SECONDS)
+    plan = Plan(kind="model", identity=identity, within_seconds=seconds)
 
     async def work() -> StepResult:
         try:
@@ -96,10 +97,11 @@ async def _asked(talk: Talk, answer: Answer, plan: Plan) -> StepResult:
         store=None,
     )
     prompt = Prompt(
-        messages=(await talk.shown_whole()).then((answer.shown, question)),
+        messages=(await talk.showing.whole()).then((answer.shown, question)),
         settings=settings,
         response_schema=_VERDICT,
         tools=talk.speaker.specs,
+        aside=talk.showing.aside,
         may_call=False,
         wants_deltas=False,
     )

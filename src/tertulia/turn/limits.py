@@ -3,6 +3,7 @@
 from tertulia.agent_settings import RunLimits
 from tertulia.engine.active import ActiveRun
 from tertulia.errors import BudgetExceeded
+from tertulia.turn.speaker import Speaker
 
 
 def check_limits(run: ActiveRun, limits: RunLimits, path: str) -> None:
@@ -35,3 +36,10 @@ def steps_left(run: ActiveRun, limits: RunLimits) -> int | None:
 def seconds_left(run: ActiveRun, limits: RunLimits) -> float | None:
     """Return how many seconds the run's steps may still take; ``None`` for as long as they like."""
     return None if limits.max_seconds is None else max(limits.max_seconds - run.journal.seconds, 0.001)
+
+
+def call_seconds(run: ActiveRun, speaker: Speaker) -> float:
+    """Return how long the next call of an agent's model may take."""
+    most = speaker.settings.timeout or speaker.call_seconds
+    left = seconds_left(run, speaker.limits)
+    return most if left is None else min(most, left)

@@ -1,8 +1,6 @@
 """Who has the history of a conversation, and how a model's service has it if it does."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any, Final, Self
 
 import orjson
@@ -83,8 +81,6 @@ class Link:
     within: str | None = None
     upto: int = 0
     """Number of the last message that it has."""
-    opening: str = ""
-    """Digest of the agent's own texts as it was told them."""
     told: int = 0
     """How much of what the turn has added it has."""
     is_told: bool = False
@@ -105,7 +101,7 @@ class Link:
         is_clean = is_clean and kept.get("of") == conversation.id and kept["upto"] + 1 >= conversation.head
         if service.keeps == "conversation" and not is_clean:
             return cls(service)
-        return cls(service, kept.get("follows"), kept.get("within"), kept["upto"], kept["opening"])
+        return cls(service, kept.get("follows"), kept.get("within"), kept["upto"])
 
     @property
     def goes_on(self) -> bool:
@@ -122,7 +118,7 @@ class Link:
         if self._is_elsewhere:
             self.within = await llm.begin_conversation()
 
-    async def new(self, conversation: Conversation, opening: Sequence[Shown]) -> list[Shown] | None:
+    async def new(self, conversation: Conversation) -> list[Shown] | None:
         """Return what the service has not been told of the conversation; ``None`` if that is too much."""
         if self.is_told:
             return []
@@ -133,9 +129,7 @@ class Link:
         said = await self.service.log.messages(
             conversation.tenant, conversation.id, after=self.upto, limit=missing
         )
-        is_known = _digest(opening) == self.opening
-        new = [] if is_known else [each for each in opening if each.role == "system"]
-        pairing = Pairing()
+        new, pairing = list[Shown](), Pairing()
         for message in (each for each in said if not each.flags & _HIDDEN):
             new += pairing.due(message)
             shown = pairing.shown(message)
@@ -163,7 +157,6 @@ class Link:
         *,
         further: int,
         model: str,
-        opening: Sequence[Shown],
     ) -> str:
         """Return the conversation's state with this in it, once so many further messages are kept."""
         before = known(conversation.state if state is None else state)
@@ -174,7 +167,6 @@ class Link:
             "upto": conversation.head + further,
             "of": conversation.id,
             "version": conversation.version,
-            "opening": _digest(opening),
             "model": model,
         }
         return orjson.dumps(before | {_OWNER: SERVICE, SERVICE: link}).decode()
@@ -192,11 +184,6 @@ async def _is_answered(conversation: Conversation, log: Log | None, upto: int) -
             return True
         after = page[-1].number
     return False
-
-
-def _digest(opening: Sequence[Shown]) -> str:
-    texts = [each.text for each in opening if each.role == "system"]
-    return sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
 def _named(owner: str) -> str:

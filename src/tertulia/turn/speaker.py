@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
 
@@ -22,6 +22,7 @@ from tertulia.tools.base import Tool
 
 _ANSWER_SHARE: Final = 4
 _ANSWER_TOKENS: Final = 512
+_RESERVE_SHARE: Final = 4
 _REMEMBERED_SECONDS: Final = 3600.0
 
 
@@ -77,6 +78,9 @@ class Speaker:
     """What it can use, by the name that the model knows."""
     limits: RunLimits = field(default_factory=RunLimits)
     wants_deltas: bool = True
+    check: Callable[[str], None] | None = None
+    """Raises :class:`~tertulia.errors.ShapeMismatch` for an answer that has the response shape and is
+    wrong nevertheless, which no schema can say."""
     service: LinkedHistory | None = None
     """How the model's service keeps the history itself, if it does."""
     beside: Beside | None = None
@@ -105,6 +109,16 @@ class Speaker:
         return sum(_spec_tokens(spec) for spec in self.specs)
 
     @property
+    def reserve(self) -> int:
+        """Tokens of a prompt that are left to context providers, whatever they have to tell.
+
+        So the conversation is shown from the same place on, however much that is.
+        """
+        if self.beside is None or not self.beside.context_providers:
+            return 0
+        return self.whole_room // _RESERVE_SHARE
+
+    @property
     def whole_room(self) -> int:
         """The tokens that a prompt may have, the answer's own left free where the window is known."""
         window = self.llm.window
@@ -129,17 +143,36 @@ class Persona:
     """What a model is always shown of an agent."""
 
     opening: tuple[Shown, ...]
-    tokens: int
-    """Estimated, of the opening."""
+    own_tokens: int
+    """Estimated, of the agent's own texts in the opening."""
     shape: Shape | None
+
+    @property
+    def system(self) -> str:
+        """What the opening says as the system."""
+        return "\n\n".join(shown.text for shown in self.opening if shown.role == "system")
+
+    @property
+    def spoken(self) -> tuple[Shown, ...]:
+        """What the agent has said itself, to open with."""
+        return tuple(shown for shown in self.opening if shown.role != "system")
 
 
 @lru_cache(maxsize=1024)
-def persona(agent: StoredAgent, first_message: str, instructions: tuple[str, ...] = ()) -> Persona:
-    """Return what a model is always shown of an agent in a conversation that opened with this message.
+def persona(agent: StoredAgent, first_message: str) -> Persona:
+    """Return what a model is always shown of an agent in a conversation that opened with this message."""
+    opening = _opening(agent, first_message, ())
+    own_tokens = sum(estimate(shown.text) + MESSAGE_TOKENS for shown in opening)
+    return Persona(opening, own_tokens, parse_shape(agent.definition.response_shape))
 
-    ``instructions`` are those of this run, beside the agent's own.
-    """
+
+def instructed(agent: StoredAgent, first_message: str, instructions: tuple[str, ...]) -> Persona:
+    """Return the same with the instructions of one run, which are not kept in mind."""
+    known = persona(agent, first_message)
+    return replace(known, opening=_opening(agent, first_message, instructions)) if instructions else known
+
+
+def _opening(agent: StoredAgent, first_message: str, instructions: tuple[str, ...]) -> tuple[Shown, ...]:
     definition = agent.definition
     shape = parse_shape(definition.response_shape)
     rule = shape.rule if shape else ""
@@ -149,7 +182,7 @@ def persona(agent: StoredAgent, first_message: str, instructions: tuple[str, ...
         opening.append(Shown(role="system", text=system))
     if first_message:
         opening.append(Shown(role="assistant", text=first_message))
-    return Persona(tuple(opening), sum(estimate(shown.text) + MESSAGE_TOKENS for shown in opening), shape)
+    return tuple(opening)
 
 
 def _joined(texts: Sequence[str]) -> str:

@@ -33,7 +33,7 @@ async def summarize(conversation: Conversation, speaker: Speaker, view: View) ->
         raise InvalidInput("nothing was said in this conversation yet; there is nothing to summarise")
     shape = _shape(speaker.agent.definition.response_shape)
     known = persona(speaker.agent, conversation.first_message or "")
-    budget = max(speaker.room - known.tokens - speaker.spec_tokens, 1)
+    budget = max(speaker.room - known.own_tokens - speaker.spec_tokens, 1)
     passage = await view.show(conversation, newest=(), budget=budget, opening=known.opening)
     passage = passage.then((Shown(role="user", text=f"{_REQUEST}\n\n{shape.rule}"),))
     prompt = Prompt(

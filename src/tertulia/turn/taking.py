@@ -5,10 +5,12 @@ from tertulia.engine.turns import Turn
 from tertulia.errors import ConversationClosed
 from tertulia.events import TurnStarted
 from tertulia.memory.views.base import View
+from tertulia.shapes import parse_shape
 from tertulia.turn.briefing import NOTHING, Briefing
 from tertulia.turn.ending import ending_of
 from tertulia.turn.linking import check_owner
-from tertulia.turn.speaker import Speaker, persona
+from tertulia.turn.showing import Showing
+from tertulia.turn.speaker import Speaker
 from tertulia.turn.talk import Talk
 
 
@@ -28,9 +30,9 @@ async def take(
         raise ConversationClosed(f"this conversation has come to its end: {run.conversation.closed}")
     await check_owner(run, speaker, view.owner)
     run.emit(TurnStarted(turn=number, author=speaker.name))
-    first_message = run.conversation.first_message or ""
-    known = persona(speaker.agent, first_message, briefing.instructions)
-    talk = Talk(run, speaker, view, known, number, briefing)
+    shape = parse_shape(speaker.agent.definition.response_shape)
+    showing = Showing(run, speaker, view, briefing, f"turn/{number}")
+    talk = Talk(run, speaker, showing, shape, number)
     run.when_stopped(talk.partial, done=talk.done)
     answer = await talk.answered()
     ending = await ending_of(talk, answer)

@@ -1,15 +1,12 @@
 """A turn from its prompt to its last word: ask, use tools, ask again, and mend the answer's shape."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from hashlib import sha256
 from itertools import count
 from typing import Final
-
-import orjson
 
 from tertulia.agent_settings import ModelSettings
 from tertulia.engine.active import ActiveRun
@@ -19,20 +16,18 @@ from tertulia.events import ReasoningDelta, StepRestarted, TextDelta
 from tertulia.llms import base as llms
 from tertulia.llms.base import Prompt, Shown
 from tertulia.memory.pairing import shown_result
-from tertulia.memory.reducers.spending import spending
 from tertulia.memory.tokens import tokens_of
-from tertulia.memory.transcript import Passage, Transcript
-from tertulia.memory.views.base import View, Work
+from tertulia.memory.transcript import Passage
 from tertulia.messages import Flag, Message
 from tertulia.parts import ToolResult
+from tertulia.shapes import Shape
 from tertulia.turn.answer import Answer, keep, kept_answer, result_message
-from tertulia.turn.briefing import NOTHING, Briefing
-from tertulia.turn.fitting import fitted
-from tertulia.turn.limits import check_limits, seconds_left
-from tertulia.turn.linking import Link, owned, owner_for
-from tertulia.turn.speaker import Persona, Speaker
+from tertulia.turn.briefing import NOTHING
+from tertulia.turn.limits import call_seconds, check_limits
+from tertulia.turn.linking import owned, owner_for
+from tertulia.turn.showing import Showing
+from tertulia.turn.speaker import Speaker
 from tertulia.turn.tooling import Tooling
-from tertulia.usage import Usage
 
 REPAIRS: Final = 2
 """How often a model may mend an answer that does not have the response shape."""
@@ -49,40 +44,17 @@ class Talk:
 
     run: ActiveRun
     speaker: Speaker
-    view: View
-    persona: Persona
+    showing: Showing
+    shape: Shape | None
     number: int
-    briefing: Briefing = NOTHING
-    room: int = 0
-    """Tokens that a prompt may have."""
-    cuts: int = 0
-    """How often the provider has found it too long all the same."""
     said: list[str] = field(default_factory=list)
     """What was told of the answer under way."""
     messages: list[Message] = field(default_factory=list)
     """What is to be kept of the turn so far: answers that used tools, and what these have given."""
     tooling: Tooling | None = None
     """What uses tools just now."""
-    further: list[Shown] = field(default_factory=list)
-    """What the model is shown beside the conversation: the turn so far, and what it is to mend."""
     last: Answer | None = None
     """Its last word, once that was said."""
-    link: Link | None = None
-    """How the model's service has what was said so far, if it keeps that."""
-    reductions: int = 0
-    """How often the past was made shorter by a model."""
-
-    def __post_init__(self) -> None:
-        whole = self.speaker.whole_room
-        # What was learnt from another agent's text leaves this one no less than it would find out itself.
-        self.room = max(self.speaker.room, self._fixed + (max(whole - self._fixed, 0) >> CUTS))
-        if self.speaker.service is not None:
-            self.link = Link.of(
-                self.run.conversation,
-                self.speaker.service,
-                self.speaker.llm,
-                is_clean=not self.run.is_resumed,
-            )
 
     @property
     def path(self) -> str:
@@ -93,14 +65,14 @@ class Talk:
         """Return what is to be kept if this is the last answer."""
         last = answer.message(author=self.speaker.name, turn=self.number)
         messages = (*self.messages, last)
-        state = owned(state, self.run.conversation, owner_for(self.speaker, self.view.owner))
-        if self.link is not None and answer is self.last:  # the service has none that was cut short here
-            state = self.link.kept(
+        state = owned(state, self.run.conversation, owner_for(self.speaker, self.showing.view.owner))
+        link = self.showing.link
+        if link is not None and answer is self.last:  # the service has none that was cut short here
+            state = link.kept(
                 state,
                 self.run.conversation,
                 further=len(messages),
                 model=self.speaker.llm.name,
-                opening=self.persona.opening,
             )
         kept = self._turn(messages, state=state, closes=closes)
         return replace(kept, finish_reason=answer.finish_reason)
@@ -132,7 +104,7 @@ class Talk:
         kept = [*messages, *results]
         last = max(place for place, message in enumerate(kept) if message.role == "assistant")
         kept[last] = replace(kept[last], flags=kept[last].flags | Flag.INCOMPLETE)
-        owner = owner_for(self.speaker, self.view.owner)
+        owner = owner_for(self.speaker, self.showing.view.owner)
         return self._turn(kept, state=owned(None, self.run.conversation, owner))
 
     def _turn(
@@ -148,7 +120,7 @@ class Talk:
 
     async def answered(self) -> Answer:
         """Ask the model until it has said its last word, which has the response shape if there is one."""
-        shape, repairs = self.persona.shape, 0
+        shape, repairs = self.shape, 0
         for call in count(1):
             answer = await self.ask(call)
             if answer.calls:
@@ -157,19 +129,25 @@ class Talk:
             if shape is None:
                 return self._ended(answer)
             try:
-                text = shape.validate(answer.text)
+                text = self._valid(shape, answer)
             except ShapeMismatch as mismatch:
                 if repairs == REPAIRS:
                     raise
                 repairs += 1
                 self._restart(self._path_of(call))
-                self.further += (answer.shown, Shown(role="user", text=str(mismatch)))
+                self.showing.further += (answer.shown, Shown(role="user", text=str(mismatch)))
                 continue
             if text != answer.text:  # what was heard is to be what is kept
                 self._restart(self._path_of(call))
                 self._say(text)
             return self._ended(replace(answer, text=text))
         raise AssertionError("not reached")
+
+    def _valid(self, shape: Shape, answer: Answer) -> str:
+        text = shape.validate(answer.text)
+        if self.speaker.check is not None:
+            self.speaker.check(text)
+        return text
 
     def _ended(self, answer: Answer) -> Answer:
         self.last = answer
@@ -179,7 +157,8 @@ class Talk:
         """Ask the model once; what was journaled of an earlier attempt is not asked again."""
         path, has_asked = self._path_of(call), False
         check_limits(self.run, self.speaker.limits, path)
-        plan = Plan(kind="model", identity=_identity(self.speaker, call), within_seconds=self.seconds())
+        seconds = call_seconds(self.run, self.speaker)
+        plan = Plan(kind="model", identity=_identity(self.speaker, call), within_seconds=seconds)
 
         async def work() -> StepResult:
             nonlocal has_asked
@@ -196,72 +175,12 @@ class Talk:
         answer = kept_answer(result.output)
         if not has_asked:
             self._tell_again(answer)
-        if self.link is not None:
-            self.link.follow(answer.external_id, told=len(self.further) + 1)
-        return answer.with_distinct_ids(self._call_ids(), call=call)
-
-    async def shown(self) -> Passage:
-        """Return what the model is shown: all that there is room for, or what its service lacks of it."""
-        if self.link is not None and self.link.goes_on:
-            new = await self.link.new(self.run.conversation, self.persona.opening)
-            if new is not None:
-                recalled = () if self.link.is_told else self.briefing.shown
-                passage = Transcript(new).passage().before_last(recalled)
-                return passage.then(self.further[self.link.told :])
-        return await self.shown_whole()
-
-    async def shown_whole(self) -> Passage:
-        """Return the conversation and the turn, as far as there is room for it.
-
-        Where there are tools, half of the room is left to what they give: so the conversation is
-        shown from the same place on, whatever the turn does. Only its newest exchange may take more.
-        """
-        conversation, (budget, free) = self.run.conversation, self._budgets()
-        passage = await self.view.show(
-            conversation,
-            newest=(self.run.input,),
-            budget=budget,
-            most=free >> self.cuts,
-            opening=self.persona.opening,
-            pay=self._pay,
-        )
-        self.run.when_kept(partial(self.view.learn, conversation, budget=budget))
-        passage = passage.before_last(self.briefing.shown)
-        if not self.further:
-            return passage
-        # What the provider finds too long is halved, the conversation before the turn's own.
-        rest = (free - max(budget, passage.tokens)) >> max(self.cuts - 1, 0)
-        return passage.then(fitted(self.further, budget=rest))
-
-    def _budgets(self) -> tuple[int, int]:
-        """Return the tokens for the conversation, and those for it and what the turn has added to it."""
-        free = self.room - self._fixed
-        if free <= 0:
-            raise ContextTooLong(
-                f"the agent's own texts and tools take about {self._fixed} tokens, and there is room for "
-                f"{self.room}: shorten its context and instructions, or let models be shown more "
-                "(TERTULIA_CONTEXT_TOKENS)"
-            )
-        share = free // 2 if self.speaker.tools or self.further else free
-        return share >> self.cuts, free
-
-    @property
-    def _fixed(self) -> int:
-        return self.persona.tokens + self.speaker.spec_tokens + self.briefing.tokens
-
-    def seconds(self) -> float:
-        """Return how long the next call of a model may take."""
-        most = self.speaker.settings.timeout or self.speaker.call_seconds
-        left = seconds_left(self.run, self.speaker.limits)
-        return most if left is None else min(most, left)
+        if self.showing.link is not None:
+            self.showing.link.follow(answer.external_id, told=len(self.showing.further) + 1)
+        return answer.with_distinct_ids(self.showing.call_ids, call=call)
 
     def _path_of(self, call: int) -> str:
         return f"{self.path}/model/{call}"
-
-    def _call_ids(self) -> Iterable[str]:
-        """Return the ids of the calls that this turn has made before."""
-        parts = (part for shown in self.further for part in shown.parts)
-        return (part.call_id for part in parts if isinstance(part, ToolResult))
 
     async def _use(self, answer: Answer, call: int) -> None:
         """Use the tools that an answer asks for; both become part of the turn."""
@@ -272,7 +191,7 @@ class Talk:
         results = await self.tooling.use_all()
         self.tooling = None
         self.messages += [self._message(result) for result in results]
-        self.further += (answer.shown, *(shown_result(result) for result in results))
+        self.showing.further += (answer.shown, *(shown_result(result) for result in results))
 
     def _message(self, result: ToolResult) -> Message:
         return result_message(result, author=self.speaker.name, turn=self.number)
@@ -282,58 +201,41 @@ class Talk:
         clock = asyncio.get_running_loop().time
         end = clock() + plan.within_seconds
         while True:
-            if self.link is not None:
-                await self.link.begin(self.speaker.llm)
-            passage = await self.shown()
-            prompt = self._prompt(passage, path, seconds=end - clock() if self.cuts else None)
+            passage = await self.showing.next()
+            prompt = self._prompt(passage, path, seconds=end - clock() if self.showing.cuts else None)
             try:
                 result = await self._hear(prompt, path, plan)
             except (ContextTooLong, AnswerGone) as error:
-                if not self._can_ask_otherwise(error):
+                if self.said or not self.showing.can_differ(error):
                     raise
             else:
-                if self.cuts and not self.further:
-                    room = self._fixed + ((self.room - self._fixed) >> self.cuts)
-                    self.speaker.windows.learn(self.speaker.llm, room)
+                self.showing.learn()
                 return result
 
-    def _can_ask_otherwise(self, error: ContextTooLong | AnswerGone) -> bool:
-        """Change what the next prompt holds, so that it may do where this one did not; if that can be."""
-        if self.said:
-            return False
-        if isinstance(error, AnswerGone):
-            is_linked = self.link is not None and self.link.goes_on
-            if self.link is not None:
-                self.link.lose()  # All of it is told once more: we have it.
-            return is_linked
-        if self.link is not None and self.link.goes_on:
-            self.link.lose()  # What its service keeps cannot be made shorter; what we show can.
-            return True
-        self.cuts += 1
-        return self.cuts <= CUTS
-
     def _prompt(self, passage: Passage, path: str, *, seconds: float | None) -> Prompt:
+        link = self.showing.link
         return Prompt(
             messages=passage,
             settings=self._settings(seconds),
-            response_schema=None if self.persona.shape is None else self.persona.shape.schema,
+            response_schema=None if self.shape is None else self.shape.schema,
             tools=self.speaker.specs,
             wants_deltas=self.speaker.wants_deltas,
             resumes=self.run.journal.begun(path),
-            follows=None if self.link is None else self.link.follows,
-            within=None if self.link is None else self.link.within,
+            follows=None if link is None else link.follows,
+            within=None if link is None else link.within,
+            aside=self.showing.aside,
         )
 
     def _settings(self, seconds: float | None) -> ModelSettings:
         """Return the settings of the next call, with so many seconds for it if they are not the usual."""
         settings = self.speaker.settings
-        if self.link is not None:
+        if self.showing.link is not None:
             settings = replace(settings, store=True)
         if seconds is not None:
             return replace(settings, timeout=max(seconds, 0.001))
         if self.speaker.limits.max_seconds is None:
             return settings
-        return replace(settings, timeout=self.seconds())
+        return replace(settings, timeout=call_seconds(self.run, self.speaker))
 
     async def _hear(self, prompt: Prompt, path: str, plan: Plan) -> StepResult:
         async with aclosing(self.speaker.llm.stream(prompt)) as events:
@@ -347,25 +249,9 @@ class Talk:
                     case llms.Begun():
                         await self.run.note(path, plan, external_id=event.external_id)
                     case llms.Finished():
-                        return keep(event, None if self.briefing is NOTHING else self.briefing)
+                        briefing = self.showing.briefing
+                        return keep(event, None if briefing is NOTHING else briefing)
         raise ModelMalformed("the model's answer has no end")
-
-    async def _pay(self, work: Work) -> list[Message]:
-        """Have the past made shorter by a model, as a step of the run."""
-        self.reductions += 1
-        path = f"{self.path}/reduce/{self.reductions}"
-        check_limits(self.run, self.speaker.limits, path)
-        identity = sha256(f"reduce\n{self.speaker.agent.id}".encode()).digest()
-        plan = Plan(kind="model", identity=identity, within_seconds=self.seconds())
-
-        async def step() -> StepResult:
-            with spending() as spent:
-                reduced = await work()
-            output = orjson.dumps([message.to_dict() for message in reduced]).decode()
-            return StepResult(output=output, usage=sum(spent, Usage()))
-
-        result = await self.run.step(path, step, plan)
-        return [Message.from_dict(kept) for kept in orjson.loads(result.output)]
 
     async def _abandon(self, path: str, error: BaseException) -> None:
         """Have the provider stop what nobody waits for any more, if that is so."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 from typing_extensions import override
 
 from tertulia.errors import MissingExtra, UnknownModel
+from tertulia.llms.aside import with_aside
 from tertulia.llms.base import LLMEvent, Prompt
 from tertulia.llms.by_pydantic_ai.manners import manners_of
 from tertulia.llms.leaning import check_stands_alone
@@ -60,7 +61,7 @@ class PydanticAILLM(LLMPlug, SupportsTrying):
     async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
         check_stands_alone(prompt)
         model = await self._opened()
-        async with aclosing(model.stream(prompt)) as events:
+        async with aclosing(model.stream(with_aside(prompt))) as events:
             async for event in events:
                 yield event
 

@@ -11,6 +11,7 @@ from typing_extensions import Buffer
 
 from tertulia.agent_settings import ModelSettings
 from tertulia.definitions import ToolSpec
+from tertulia.llms.aside import with_aside
 from tertulia.llms.base import Joinable, Prompt, Shown
 from tertulia.llms.wire import content
 from tertulia.llms.wire.content import Why, wire_name
@@ -47,7 +48,7 @@ def encode(model: str, prompt: Prompt, dialect: Dialect) -> bytes:
     Reasoning is never sent back on this wire, and neither are parts of an unknown kind. Raises
     :class:`~tertulia.errors.ModelRefused` for newly sent media that the wire cannot carry.
     """
-    why = _why_withheld(dialect)
+    why, prompt = _why_withheld(dialect), with_aside(prompt)
     refuse_new_media(prompt.messages, why)
     head = b'{"model":%s,"messages":[' % orjson.dumps(model)
     parts: list[Buffer] = [head]

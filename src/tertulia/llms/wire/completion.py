@@ -8,6 +8,7 @@ import orjson
 from typing_extensions import override
 
 from tertulia.errors import ModelRefused
+from tertulia.llms.aside import with_aside
 from tertulia.llms.base import Prompt, Shown
 from tertulia.llms.wire.answer import Answer
 from tertulia.llms.wire.body import Dialect
@@ -29,7 +30,7 @@ def encode(model: str, prompt: Prompt, dialect: Dialect) -> bytes:
     if prompt.tools and prompt.may_call:
         raise ModelRefused("completions know no tools: choose a model behind openai-chat or openai")
     refuse_new_media(prompt.messages, _why_withheld)
-    text, stops = _written(tuple(prompt.messages))
+    text, stops = _written(tuple(with_aside(prompt).messages))
     settings = prompt.settings.sampling()
     body = {"model": model, "prompt": clean_text(text), "max_tokens": USUAL_TOKENS}
     body |= {name: value for name, value in settings.items() if name not in _NOT_HERE}

@@ -14,6 +14,7 @@ from tertulia.llms.wire.body import SCHEMA_NAME
 from tertulia.llms.wire.responses_items import WIRE, encode_items, why_withheld
 from tertulia.llms.wire.tool_list import encode_tools, parameters
 from tertulia.llms.withheld import refuse_new_media
+from tertulia.messages import clean_text
 
 Skill: TypeAlias = Literal["working_alone", "keeping", "encrypting", "summing_up"]
 """What not every model or server can do: work on even if we go away, keep an answer, give its
@@ -65,7 +66,8 @@ def encode(model: str, prompt: Prompt, dialect: Dialect) -> bytes:
 
     System messages stay where they stand, as items: the beginning of what the model reads is the same
     from turn to turn, and an answer that follows a kept one needs not be told them again: the provider
-    adds all that it is sent to what it keeps. The stop sequences, the seed and the penalties of a
+    adds all that it is sent to what it keeps. An aside is no item but the ``instructions``: the model reads
+    them first, and the provider neither keeps nor carries them over. The stop sequences, the seed and the penalties of a
     prompt's settings are left out, as this API has none, and ``max_tokens`` is never less than it takes.
     Raises :class:`~tertulia.errors.ModelRefused` for newly sent media that cannot be sent.
     """
@@ -90,6 +92,8 @@ def _rest(prompt: Prompt, dialect: Dialect) -> dict[str, Any]:
     settings, used = prompt.settings, dialect.used(prompt)
     works_alone = dialect.works_alone(settings)
     fields: dict[str, Any] = {"store": "keeping" in used}
+    if prompt.aside:
+        fields["instructions"] = clean_text(prompt.aside)
     if works_alone:
         fields["background"] = True
     if prompt.wants_deltas or works_alone:

@@ -7,21 +7,23 @@ from typing import Any, Final, Self
 
 from typing_extensions import override
 
-from tertulia.errors import InvalidInput, NotFound
-from tertulia.llms.per_loop import PerLoop
+from tertulia.errors import InvalidInput, MissingExtra, NotFound
 from tertulia.memory.context.base import RunContext
 from tertulia.memory.context.building import BuildableContext, Means
+from tertulia.memory.context.knowledge_store import Shelf
 from tertulia.memory.context.knowledge_tool import SearchTool
 from tertulia.memory.knowledge.files import content_of, documents_under
 from tertulia.memory.knowledge.library import MAX_HITS, Hit, Library, check_collection
 from tertulia.memory.knowledge.quoting import quoted
 from tertulia.memory.sessions import ProviderRun
 from tertulia.messages import check_text
-from tertulia.stores import Store, open_store
+from tertulia.stores import Store
 from tertulia.stores.documents import Document
 
 MAX_TOKENS: Final = 16_000
 """What can be asked for with one message at most."""
+_TOLD: Final = 50
+"""Documents that were left out of which the reason is told."""
 _OPTIONS: Final[Mapping[str, type]] = {
     "collection": str,
     "top_k": int,
@@ -40,8 +42,8 @@ class KnowledgeProvider(BuildableContext):
         await handbook.add(Path("handbook.pdf"))
         agent = Agent("openai:gpt-5-mini", context_providers=[handbook])
 
-    ``store`` is a URL, or a store that stays yours to open and to close; without one the documents
-    live as long as this object. Of what fits, the ``top_k`` best passages are shown, in ``max_tokens``
+    ``store`` is a URL, whose store is opened when it is needed, or a store that stays yours to open and
+    to close; without one the documents live as long as this object. Of what fits, the ``top_k`` best passages are shown, in ``max_tokens``
     tokens (estimated) at most; where nothing fits, nothing is. With ``as_tool`` the model is given a
     tool instead, ``search_<collection>``, and asks itself.
     """
@@ -63,11 +65,8 @@ class KnowledgeProvider(BuildableContext):
         self._collection, self._as_tool = check_collection(collection), as_tool
         self._top_k, self._max_tokens = top_k, max_tokens
         self._name = name or f"{type(self).__name__}:{collection}"
-        self._is_own = store is None or isinstance(store, str)
-        self._store = open_store(store or "memory://") if store is None or isinstance(store, str) else store
-        self._library = Library(self._store.documents, tenant=tenant)
+        self._shelf, self._tenant = Shelf(store or "memory://"), tenant
         self._tool = SearchTool(collection, self._looked_up)
-        self._is_open, self._opening = not self._is_own, PerLoop(asyncio.Lock)
 
     @classmethod
     @override
@@ -103,11 +102,25 @@ class KnowledgeProvider(BuildableContext):
     async def add_directory(self, folder: Path | str) -> list[Document]:
         """Take in all documents of kinds that we know in a folder and below it; return them.
 
-        They are called as they are found from there: ``leave/parental.md``. Raises what :meth:`add`
-        raises; those before the one that cannot be read are taken in then.
+        They are called as they are found from there: ``leave/parental.md``. One that cannot be read is
+        left out and the others are taken in; what was left out, and why, tells the
+        :class:`~tertulia.errors.InvalidInput` that is raised at the end then.
         """
         found = await asyncio.to_thread(lambda: [*documents_under(Path(folder))])
-        return [await self.add(path, name=name) for name, path in found]
+        taken: list[Document] = []
+        left_out: list[str] = []
+        for name, path in found:
+            try:
+                taken.append(await self.add(path, name=name))
+            except (InvalidInput, MissingExtra) as error:
+                told = str(error)
+                left_out.append(told if told.startswith(f"{name}: ") else f"{name}: {told}")
+        if left_out:
+            told = "; ".join([*left_out[:_TOLD], *(["…"] if len(left_out) > _TOLD else [])])
+            raise InvalidInput(
+                f"{len(left_out)} of {len(found)} documents were left out, the others are taken in: {told}"
+            )
+        return taken
 
     async def list(self) -> "tuple[Document, ...]":
         """Return the documents of the collection, oldest first."""
@@ -118,7 +131,8 @@ class KnowledgeProvider(BuildableContext):
         """Erase a document, by its name or id; raises :class:`~tertulia.errors.NotFound`."""
         for found in await self.list():
             if document in (found.id, found.name):
-                await self._library.remove(found.id)
+                library = await self._ready()
+                await library.remove(found.id)
                 return
         raise NotFound("there is no such document in this collection")
 
@@ -136,20 +150,13 @@ class KnowledgeProvider(BuildableContext):
 
     @override
     async def close(self) -> None:
-        async with self._opening.get():
-            if self._is_own and self._is_open:
-                self._is_open = False
-                await self._store.close()
+        await self._shelf.close()
 
     async def _looked_up(self, query: str) -> str:
         return quoted(self._collection, await self.search(query), max_tokens=self._max_tokens)
 
     async def _ready(self) -> Library:
-        async with self._opening.get():
-            if not self._is_open:
-                await self._store.open()
-                self._is_open = True
-        return self._library
+        return Library((await self._shelf.store()).documents, tenant=self._tenant)
 
 
 async def _given(source: Path | str | bytes, name: str | None) -> tuple[bytes, str]:
@@ -158,4 +165,4 @@ async def _given(source: Path | str | bytes, name: str | None) -> tuple[bytes, s
         return await asyncio.to_thread(content_of, source), name or source.name
     if not name:
         raise InvalidInput("a text needs a name: add(text, name=…); a file is given as a Path: add(Path(…))")
-    return (check_text(source, what="a document").encode() if isinstance(source, str) else source), name
+    return (check_text(source, what=name).encode() if isinstance(source, str) else source), name

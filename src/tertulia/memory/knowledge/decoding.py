@@ -16,6 +16,7 @@ _CHARSETS: Final = re.compile(r"utf|iso8859|latin|ascii|cp\d|gb|big5|shift_jis|e
 """Python's names of what text is written in; what else it can decode is no text, or takes long."""
 _ASIDE: Final = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE)
 _HEAD: Final = 2048
+_SHOWN: Final = 40
 
 
 def decoded(content: bytes, *, charset: str = "") -> str:
@@ -34,6 +35,20 @@ def decoded(content: bytes, *, charset: str = "") -> str:
             "(Content-Type: text/plain; charset=…)"
         ) from None
     return clean_text(text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n"))
+
+
+def checked(charset: str) -> str:
+    """Return what somebody says that a text is written in, or an empty text.
+
+    Raises :class:`~tertulia.errors.InvalidInput` if that is nothing known: guessed wrongly, the text
+    would be spoilt.
+    """
+    if charset and not _known(charset):
+        raise InvalidInput(
+            f"what {charset[:_SHOWN]!r} is, in which this text is said to be written, is not known here: "
+            "save it as UTF-8, and say charset=utf-8"
+        )
+    return charset
 
 
 def charset_in(html: bytes) -> str:

@@ -69,8 +69,8 @@ class Library:
     async def add(self, collection: str, name: str, content: bytes, *, content_type: str = "") -> Document:
         """Take a document in, in place of one with its name; return it as it is kept.
 
-        The same document again changes nothing. Raises :class:`~tertulia.errors.InvalidInput`, saying
-        what to do, if it cannot be read, :class:`~tertulia.errors.MissingExtra` for a PDF without its
+        The same document again changes nothing. Raises :class:`~tertulia.errors.InvalidInput`, naming it
+        and saying what to do, if it cannot be read, :class:`~tertulia.errors.MissingExtra` for a PDF without its
         library, and :class:`~tertulia.errors.StoreBusy` while too many are read at once.
         """
         check_collection(collection)
@@ -78,6 +78,8 @@ class Library:
         call = partial(_taken_in, content, name=name, content_type=content_type, limits=self._limits)
         try:
             reading, passages = await _READERS.run(call)
+        except InvalidInput as error:
+            raise InvalidInput(f"{name}: {error}") from error
         except ToolUnavailable as error:
             raise StoreBusy(
                 "many documents are being read; nothing was taken in, so send it again", retry_after=_LATER

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Final, TypeAlias
 
 from tertulia.errors import InvalidInput
-from tertulia.memory.knowledge.decoding import charset_in, decoded
+from tertulia.memory.knowledge.decoding import charset_in, checked, decoded
 from tertulia.memory.knowledge.limits import ReadingLimits
 from tertulia.memory.knowledge.pdf import read_pdf
 from tertulia.memory.knowledge.sections import Section, of_markdown
@@ -74,7 +74,7 @@ def read_document(
     if not any(section.text.strip() for section in reading.sections):
         raise InvalidInput(_EMPTY[media_type == PDF])
     if reading.characters > bounds.max_characters:
-        raise InvalidInput(f"the text of a document has at most {bounds.max_characters} characters: split it")
+        raise InvalidInput(_TOO_LONG.format(bounds.max_characters))
     return reading
 
 
@@ -82,6 +82,7 @@ _EMPTY: Final = (
     "this document holds no text",
     "this PDF holds no text, only images of it: have it recognised (OCR) first",
 )
+_TOO_LONG: Final = "the text of a document has at most {} characters: split it"
 
 
 def media_type_of(name: str) -> str:
@@ -114,20 +115,27 @@ def _kind_of(content: bytes, name: str, said: str) -> str:
 
 
 def _text_sections(content: bytes, charset: str, limits: ReadingLimits) -> list[Section]:
-    return [Section(text=decoded(content, charset=charset))]
+    return [Section(text=_short_enough(decoded(content, charset=checked(charset)), limits))]
 
 
 def _markdown_sections(content: bytes, charset: str, limits: ReadingLimits) -> list[Section]:
-    return of_markdown(decoded(content, charset=charset))
+    return of_markdown(_short_enough(decoded(content, charset=checked(charset)), limits))
 
 
 def _html_sections(content: bytes, charset: str, limits: ReadingLimits) -> list[Section]:
-    html = decoded(content, charset=charset or charset_in(content))
-    return of_markdown(page_text(html, url=""))
+    html = decoded(content, charset=checked(charset) or charset_in(content))
+    return of_markdown(_short_enough(page_text(html, url=""), limits))
 
 
 def _pdf_sections(content: bytes, charset: str, limits: ReadingLimits) -> list[Section]:
     return read_pdf(content, limits=limits)
+
+
+def _short_enough(text: str, limits: ReadingLimits) -> str:
+    """Return a text that may be taken in; it is not looked into before that is known."""
+    if len(text) > limits.max_characters:
+        raise InvalidInput(_TOO_LONG.format(limits.max_characters))
+    return text
 
 
 _Read: TypeAlias = Callable[[bytes, str, ReadingLimits], list[Section]]

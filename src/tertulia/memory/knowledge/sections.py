@@ -5,14 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-_HEADING: Final = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*")
+_HEADING: Final = re.compile(r" {0,3}(#{1,6})[ \t]")
 _FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
-_MARKS: Final = re.compile(r"[*_`]{1,3}|\[([^\]]*)\]\([^()]*\)")
+_MARKS: Final = re.compile(r"[*_`]{1,3}|\[([^\[\]]*)\]\([^()]*\)")
 _BETWEEN: Final = " > "
 _MAX_HEADING: Final = 400
 """Characters of a heading; a longer line is none."""
 _MAX_WHERE: Final = 200
 """Characters of the place where a section stands; of longer ones the end is shown."""
+_MAX_WORDS: Final = 600
+"""Characters of the headings by which a section is found; of longer ones the end counts.
+
+They are counted in every passage, so that long ones would cost as much as a document many times as large.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +67,18 @@ def _read(text: str) -> Iterator[tuple[str, tuple[int, str] | None]]:
     """Yield the lines of a text; of one that is a heading its level and words, too."""
     fence = ""
     for line in text.splitlines(keepends=True):
-        may_be_one = not fence and len(line) <= _MAX_HEADING
-        heading = _HEADING.fullmatch(line.rstrip()) if may_be_one else None
+        heading = None if fence else _heading(line)
         fence = fence_after(line, fence)
-        yield line, (len(heading[1]), _plain(heading[2])) if heading else None
+        yield line, heading
+
+
+def _heading(line: str) -> tuple[int, str] | None:
+    """Return the level and the words of a heading; ``None`` for another line."""
+    bare = line.rstrip()
+    marks = _HEADING.match(bare) if len(bare) <= _MAX_HEADING else None
+    if marks is None:
+        return None
+    return len(marks[1]), _plain(bare[marks.end() :].rstrip("#"))
 
 
 def _plain(heading: str) -> str:
@@ -76,4 +89,4 @@ def _plain(heading: str) -> str:
 def _section(lines: list[str], path: list[tuple[int, str]]) -> Section:
     headings = _BETWEEN.join(words for _, words in path if words)
     where = headings if len(headings) <= _MAX_WHERE else f"…{headings[1 - _MAX_WHERE :]}"
-    return Section(text="".join(lines), where=where, words=headings)
+    return Section(text="".join(lines), where=where, words=headings[-_MAX_WORDS:])

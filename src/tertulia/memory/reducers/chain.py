@@ -18,7 +18,7 @@ class ReducerChain(FoldingReducer):
     Reducers of ours are looked at together, in one go. If one of another kind is among them, all are
     asked after each message, so that a long list takes its time the first time.
     A reducer that counts tokens does not know yet how long a summary will be that is made in the same
-    go: it is looked at once more when that is known.
+    go, and keeps room for one of 300 words. If it has become longer, that is looked at once more.
     """
 
     def __init__(self, reducers: Sequence[Reducer]) -> None:

@@ -47,7 +47,7 @@ class FoldingReducer(Reducer, SupportsDescribing):
         for rule in due:
             if not await rule.settle(fold):
                 return _by(silent, messages)
-        # How long a text is that a model has made is only known now.
+        # Whether a text that a model has made is longer than the room that was kept is only known now.
         return _by(silent, fold.messages())
 
     async def close(self) -> None:

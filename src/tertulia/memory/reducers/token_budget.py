@@ -6,7 +6,7 @@ from typing_extensions import override
 
 from tertulia.errors import InvalidInput
 from tertulia.memory.counting import counter, message_tokens
-from tertulia.memory.reducers.cutting import Cut
+from tertulia.memory.reducers.cutting import cut_to_tokens
 from tertulia.memory.reducers.fold import Rule
 from tertulia.memory.reducers.folding import FoldingReducer, check_at_least
 from tertulia.messages import Message
@@ -20,7 +20,8 @@ class TokenBudgetReducer(FoldingReducer):
     of the extra ``tokens``; otherwise they are estimated, rather too high than too low.
 
     All messages count. System messages, summaries, and the newest user message with what came after it
-    stay, even if that is more than the budget.
+    stay, even if that is more than the budget. A summary takes 500 tokens of it at least, or a quarter of
+    ``low`` if that is less, so that what is cut does not depend on when it was made.
     """
 
     def __init__(self, high: int, low: int | None = None, *, model: str | None = None) -> None:
@@ -38,7 +39,7 @@ class TokenBudgetReducer(FoldingReducer):
 
     @override
     def rules(self) -> list[Rule]:
-        return [Cut(self._tokens, high=self._high, low=self._low)]
+        return [cut_to_tokens(self._tokens, high=self._high, low=self._low)]
 
     @override
     def describe(self) -> Mapping[str, object]:

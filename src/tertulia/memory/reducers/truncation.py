@@ -6,7 +6,7 @@ from typing_extensions import override
 
 from tertulia.errors import InvalidInput
 from tertulia.memory.counting import message_tokens
-from tertulia.memory.reducers.cutting import Cut
+from tertulia.memory.reducers.cutting import Cut, cut_to_tokens
 from tertulia.memory.reducers.fold import Rule
 from tertulia.memory.reducers.folding import FoldingReducer, check_at_least
 from tertulia.messages import Message
@@ -20,7 +20,8 @@ class TruncationReducer(FoldingReducer):
     So with a threshold the beginning of the prompt stays the same for some time, which makes it cheaper.
 
     All messages count. System messages, summaries, and the newest user message with what came after it
-    stay, even if that is more than the maximum.
+    stay, even if that is more than the maximum. Where tokens count, a summary takes 500 of them at least,
+    or a quarter of ``max_tokens`` if that is less.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class TruncationReducer(FoldingReducer):
         if self._max_messages is not None:
             return [Cut(_one, high=self._max_messages + self._threshold, low=self._max_messages)]
         most = self._max_tokens or 0
-        return [Cut(message_tokens, high=most + self._threshold, low=most)]
+        return [cut_to_tokens(message_tokens, high=most + self._threshold, low=most)]
 
     @override
     def describe(self) -> Mapping[str, object]:

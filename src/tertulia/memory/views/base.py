@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from tertulia.conversations import Conversation
+from tertulia.errors import ContextTooLong
 from tertulia.llms.base import Shown
 from tertulia.memory.transcript import Passage
 from tertulia.messages import Message
@@ -19,6 +20,14 @@ Pay: TypeAlias = Callable[[Work], Awaitable[list[Message]]]
 async def at_once(work: Work) -> list[Message]:
     """Have work done without keeping a record of it."""
     return await work()
+
+
+def too_long(room: int) -> ContextTooLong:
+    """Return the error for a newest message that takes more than all the room there is, in tokens."""
+    return ContextTooLong(
+        f"the newest message does not fit: there is room for about {room} tokens; send less, or let the "
+        "model be shown more (context_tokens=, or TERTULIA_CONTEXT_TOKENS for a server)"
+    )
 
 
 class View(Protocol):

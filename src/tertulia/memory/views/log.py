@@ -9,14 +9,13 @@ from typing import Final, Protocol, TypeAlias
 from typing_extensions import override
 
 from tertulia.conversations import Conversation
-from tertulia.errors import ContextTooLong
 from tertulia.llms.base import Shown
 from tertulia.memory.pairing import Pairing
 from tertulia.memory.tokens import tokens_of
 from tertulia.memory.transcript import Passage, Transcript
-from tertulia.memory.views.base import Pay, View, at_once
+from tertulia.memory.views.base import Pay, View, at_once, too_long
 from tertulia.memory.window import Cut, Sized, find_cut, move_cut
-from tertulia.messages import Flag, Message
+from tertulia.messages import HIDDEN, Message
 from tertulia.parts import Media, ToolCall
 
 _Key: TypeAlias = tuple[int, str, int]
@@ -25,7 +24,6 @@ _Key: TypeAlias = tuple[int, str, int]
 _PAGE: Final = 64
 _OVERHEAD: Final = 400
 """Bytes that a kept message takes beside its text, roughly."""
-_HIDDEN: Final = Flag.WITHDRAWN | Flag.DELETED
 
 
 @dataclass(slots=True)
@@ -88,10 +86,7 @@ class LogView(View):
             view = await self._read(conversation, budget=budget)
         tokens, most = conversation.tokens - view.cut.before, max(most or budget, budget)
         if tokens > most:
-            raise ContextTooLong(
-                f"the newest message does not fit: there is room for about {most} tokens; "
-                "send less, or let the model be shown more (TERTULIA_CONTEXT_TOKENS)"
-            )
+            raise too_long(most)
         self._keep(key, view)
         return view.shown.passage(opening=opening, tokens=tokens).then(view.pairing.lacking())
 
@@ -167,7 +162,7 @@ def _append(view: _View, messages: Iterable[Message]) -> None:
     for message in messages:
         view.sized.append(_size(message))
         view.head = message.number
-        if message.flags & _HIDDEN:
+        if message.flags & HIDDEN:
             continue
         for due in view.pairing.due(message):
             _show(view, due, number=view.pairing.called_at)

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from typing_extensions import override
 
 from tertulia.conversations import Conversation
-from tertulia.errors import ContextTooLong, NotFound, VersionMoved
+from tertulia.errors import NotFound, VersionMoved
 from tertulia.llms.base import Shown
 from tertulia.memory.reducers.base import Reducer
 from tertulia.memory.reducers.chain import ReducerChain
@@ -16,12 +16,12 @@ from tertulia.memory.reducers.folding import FoldingReducer
 from tertulia.memory.reducers.identity import identity
 from tertulia.memory.reducers.token_budget import TokenBudgetReducer
 from tertulia.memory.transcript import Passage
-from tertulia.memory.views.base import Pay, View, at_once
+from tertulia.memory.views.base import Pay, View, at_once, too_long
 from tertulia.memory.views.fitting import Fitting
 from tertulia.memory.views.growing import Growing
 from tertulia.memory.views.log import Log
 from tertulia.memory.views.reduced_state import Place, ReducedState, decode_state
-from tertulia.messages import Flag, Message
+from tertulia.messages import HIDDEN, Message
 from tertulia.parts import Media, Reasoning, Text, ToolCall, ToolResult
 from tertulia.stores.states import VIEW_SOURCE, StateStore
 
@@ -35,7 +35,6 @@ _PAGE: Final = 200
 _OVERHEAD: Final = 2_000
 """Bytes that a kept message takes beside its text, roughly."""
 _PER_CHARACTER: Final = 4
-_HIDDEN: Final = Flag.WITHDRAWN | Flag.DELETED
 
 
 @dataclass(slots=True)
@@ -97,10 +96,7 @@ class ReducedView(View):
             await self._store(conversation, kept)
         most = max(most or budget, budget)
         if kept.fitting.tokens > most:
-            raise ContextTooLong(
-                f"the newest message does not fit: there is room for about {most} tokens; "
-                "send less, or let the model be shown more (TERTULIA_CONTEXT_TOKENS)"
-            )
+            raise too_long(most)
         self._keep(key, kept)
         return kept.fitting.passage(opening=opening)
 
@@ -136,7 +132,7 @@ class ReducedView(View):
         """Bring what is kept up to the head; return whether more has changed than its end."""
         is_changed = False
         async for said in self._pages(kept, conversation, newest):
-            visible = [message for message in said if not message.flags & _HIDDEN]
+            visible = [message for message in said if not message.flags & HIDDEN]
             kept.read |= {message.number: message for message in visible}
             if await kept.growing.add(visible, pay=pay):
                 is_changed = True

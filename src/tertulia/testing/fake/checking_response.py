@@ -40,6 +40,8 @@ def check_response(request: Request) -> None:
             " 'conversation'.",
             code="mutually_exclusive_parameters",
         )
+    if request.get("instructions") is not None:
+        checking.check_type(request["instructions"], "string", "instructions")
     _check_tools(request)
     _check_format(request.get("text"))
     if not isinstance(request["input"], str):

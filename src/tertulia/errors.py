@@ -322,6 +322,18 @@ class NeedsAttention(RunFailed):
 
     code = "needs_attention"
 
+    path: str = ""
+    """The step that the run stopped at, if that is known here."""
+    subject: str = ""
+    """What it is about, as JSON text: ``{"tool", "arguments"}`` where a tool is to be used."""
+    verdicts: tuple[str, ...] = ()
+    """What can be decided."""
+
+    def about(self, *, path: str, subject: str, verdicts: tuple[str, ...]) -> Self:
+        """Say what is to be decided."""
+        self.path, self.subject, self.verdicts = path, subject, verdicts
+        return self
+
 
 class UnknownOutcome(NeedsAttention):
     """Whether a step took effect before its process ended is not known."""

@@ -94,7 +94,7 @@ async def test_message_longer_than_the_window_says_what_to_do() -> None:
     log = ALog()
     newest = log.say("word " * 1000)
 
-    with pytest.raises(ContextTooLong, match="TERTULIA_CONTEXT_TOKENS"):
+    with pytest.raises(ContextTooLong, match=r"context_tokens=, or TERTULIA_CONTEXT_TOKENS"):
         await LogView(log).show(log.row, newest=(newest,), budget=100)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 import orjson
@@ -30,7 +31,7 @@ from tertulia.memory.tokens import tokens_of
 from tertulia.memory.transcript import Passage
 from tertulia.memory.views.base import Work
 from tertulia.memory.views.log import Log, LogView
-from tertulia.memory.views.reduced import ReducedView
+from tertulia.memory.views.reduced import MOST_VIEWS, ReducedView
 from tertulia.messages import Flag, Message
 from tertulia.stores.in_memory import InMemoryStore
 from tertulia.stores.states import StateStore
@@ -306,6 +307,44 @@ async def test_other_reducers_are_kept_apart() -> None:
     assert len(await spoken.store.states.all_of(0, spoken.row.id)) == 2
 
 
+async def test_what_was_kept_for_reducers_of_long_ago_is_taken_away() -> None:
+    spoken = await Spoken(truncation).begin()
+    await spoken.store.states.put(0, spoken.row.id, "facts", "[]", expected_version=0)
+    await spoken.store.states.put(0, spoken.row.id, "view:unreadable", "[]", expected_version=0)
+    sources: list[set[str]] = []
+
+    for threshold in range(MOST_VIEWS + 2):
+        spoken.reducer = partial(TruncationReducer, 2, threshold=threshold)
+        await spoken.say(*spoken.talk.turns(10))
+        await spoken.shown(spoken.other_process())
+        sources.append(set(await spoken.store.states.all_of(0, spoken.row.id)))
+
+    assert [len(each) for each in sources] == [*range(3, MOST_VIEWS + 2), *[MOST_VIEWS + 1] * 3]
+    assert all("facts" in each for each in sources)
+    assert "view:unreadable" not in sources[-1]
+    assert len(sources[-1] - sources[0]) == MOST_VIEWS
+
+
+@pytest.mark.parametrize("most", [lambda: 1, object()], ids=["lambda", "object"])
+async def test_reducers_that_cannot_be_told_apart_do_not_take_over_what_is_kept(most: object) -> None:
+    class Newest(Reducer):
+        def __init__(self, count: int) -> None:
+            self.count, self.most = count, most
+
+        @override
+        async def reduce(self, messages: list[Message]) -> list[Message]:
+            return messages[-self.count :]
+
+    spoken = await Spoken(lambda: Newest(2)).begin()
+    await spoken.say(*spoken.talk.turns(5))
+    first = await spoken.shown()
+
+    spoken.reducer = lambda: Newest(4)
+    other = await spoken.shown(spoken.other_process())
+
+    assert (texts(first), texts(other)) == (["q4", "a4"], ["q3", "a3", "q4", "a4"])
+
+
 async def test_what_stands_in_the_store_and_cannot_be_read_is_made_anew() -> None:
     spoken = await Spoken(truncation).begin()
     await spoken.say(*spoken.talk.turns(5))
@@ -340,7 +379,7 @@ async def test_message_longer_than_the_room_says_what_to_do() -> None:
     spoken = await Spoken(truncation).begin()
     await spoken.say(*spoken.talk.turns(3), spoken.talk.user("word " * 1000))
 
-    with pytest.raises(ContextTooLong, match="TERTULIA_CONTEXT_TOKENS"):
+    with pytest.raises(ContextTooLong, match=r"context_tokens=, or TERTULIA_CONTEXT_TOKENS"):
         await spoken.shown(budget=100)
     shown = await spoken.view.show(spoken.row, newest=(), budget=100, most=5000)
 
@@ -439,6 +478,16 @@ def test_what_was_kept_and_what_is_read_anew_are_the_same(  # all that can happe
                 await _same_everywhere(spoken, said, budget=budget)
 
     asyncio.run(go_on())
+
+
+async def test_how_long_a_summary_is_does_not_decide_what_is_cut() -> None:
+    spoken = await Spoken(REDUCERS["chain"]).begin()
+    lengths = [1] * 6 + [13] * 5 + [27] * 4
+    for place, length in enumerate(lengths):
+        said = (spoken.talk.assistant if place % 2 else spoken.talk.user)("word " * length)
+        newest = await spoken.say(said)
+        if place > 8:
+            await _same_everywhere(spoken, newest, budget=BUDGET)
 
 
 async def _same_everywhere(spoken: Spoken, newest: Sequence[Message], *, budget: int) -> None:

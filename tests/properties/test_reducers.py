@@ -58,6 +58,9 @@ REDUCERS: Final[dict[str, Callable[[int, int], Reducer]]] = {
     "three": lambda most, more: ReducerChain(
         [ToolResultReducer(1), summarization(most, more), TruncationReducer(most * 2, threshold=3)]
     ),
+    "summary_in_budget": lambda most, more: ReducerChain(
+        [summarization(most, more), TokenBudgetReducer((most + more) * 9 + 80, most * 9 + 80)]
+    ),
 }
 every_reducer = pytest.mark.parametrize("make", REDUCERS.values(), ids=REDUCERS)
 sizes = given(messages=talks(), most=st.integers(1, 9), more=st.integers(0, 9))

@@ -27,17 +27,16 @@ words = st.lists(st.sampled_from(["", "word", "word " * 20, "文字 " * 9]), max
 
 
 def a_briefing(instructions: list[str], messages: list[str]) -> Briefing:
-    return Briefing.of(
-        [RunContext(instructions=text) for text in instructions] + [RunContext(messages=messages)]
-    )
+    ruling = [(f"ruling {place}", RunContext(instructions=text)) for place, text in enumerate(instructions)]
+    return Briefing.of([*ruling, ("recalling", RunContext(messages=messages))])
 
 
 def test_contexts_are_put_together_in_their_order() -> None:
     said = Message.from_dict({"role": "assistant", "content": "b"})
     contexts = [
-        RunContext(instructions="1", messages=["a", said], tools=[look]),
-        RunContext(instructions=" \n"),
-        RunContext(instructions="2", messages=["c"], tools=[other, look]),
+        ("first", RunContext(instructions="1", messages=["a", said], tools=[look])),
+        ("silent", RunContext(instructions=" \n")),
+        ("second", RunContext(instructions="2", messages=["c"], tools=[other])),
     ]
 
     briefing = Briefing.of(contexts)
@@ -50,10 +49,26 @@ def test_contexts_are_put_together_in_their_order() -> None:
     ]
     assert list(briefing.tools) == ["look", "other"]
     assert briefing.has_tools
+    assert briefing.names == ("first", "second")
+
+
+def test_of_tools_with_one_name_the_first_is_taken_and_the_others_are_named() -> None:
+    def impostor() -> str:
+        """Look elsewhere."""
+        return "not seen"
+
+    same = tool(name="look")(impostor)
+    given = [("first", [look]), ("second", [other, same]), ("third", [same])]
+
+    briefing = Briefing.of((name, RunContext(tools=tools)) for name, tools in given)
+
+    assert list(briefing.tools) == ["look", "other"]
+    assert briefing.tools["look"] is look
+    assert briefing.doubles == (("second", "look"), ("third", "look"))
 
 
 def test_nothing_is_nothing() -> None:
-    assert Briefing.of([]) == Briefing.of([RunContext()]) == NOTHING
+    assert Briefing.of([]) == Briefing.of([("silent", RunContext())]) == NOTHING
     assert Briefing.of_kept(None) is None
     assert Briefing.of_kept('{"text": "an answer without a briefing"}') is None
 
@@ -68,7 +83,7 @@ def test_briefing_is_the_same_after_it_was_kept(instructions: list[str], message
 
 
 def test_that_there_were_tools_is_kept_and_not_the_tools() -> None:
-    kept = orjson.dumps({"briefing": Briefing.of([RunContext(tools=[look])]).kept()}).decode()
+    kept = orjson.dumps({"briefing": Briefing.of([("one", RunContext(tools=[look]))]).kept()}).decode()
 
     found = Briefing.of_kept(kept)
 
@@ -77,30 +92,44 @@ def test_that_there_were_tools_is_kept_and_not_the_tools() -> None:
 
 
 @given(instructions=words, messages=words, room=st.integers(0, 200))
-def test_what_is_left_is_the_beginning_and_fits(
+def test_what_is_left_fits_and_only_what_does_not_is_left_out(
     instructions: list[str], messages: list[str], room: int
 ) -> None:
     whole = a_briefing(instructions, messages)
 
     cut, left_out = whole.within(room)
 
-    count = len(cut.instructions) + len(cut.shown)
-    assert cut.instructions == whole.instructions[: len(cut.instructions)]
-    assert cut.shown == whole.shown[: len(cut.shown)]
-    assert not cut.shown or cut.instructions == whole.instructions
-    assert cut.tokens + sum(map(estimate, cut.instructions)) <= room
-    assert count + left_out == len(whole.instructions) + len(whole.shown)
-    if left_out:
-        texts = [*whole.instructions, *(shown.text for shown in whole.shown)]
-        more = estimate(texts[count]) + (MESSAGE_TOKENS if count >= len(whole.instructions) else 0)
-        assert cut.tokens + sum(map(estimate, cut.instructions)) + more > room
-    else:
-        assert cut is whole
+    taken, left = sizes(cut), room
+    for text, size in sizes(whole):  # in this order, since what comes first has the room first
+        if taken[:1] == [(text, size)]:
+            left -= taken.pop(0)[1]
+            assert left >= 0
+        else:
+            left_out -= 1
+            assert size > left
+    assert taken == []
+    assert left_out == 0
+
+
+def sizes(briefing: Briefing) -> list[tuple[str, int]]:
+    """Return all that a briefing says, and the tokens that each text takes."""
+    ruled = [(text, estimate(text)) for text in briefing.instructions]
+    return ruled + [(shown.text, estimate(shown.text) + MESSAGE_TOKENS) for shown in briefing.shown]
+
+
+def test_text_that_is_too_long_does_not_cost_the_small_ones_behind_it() -> None:
+    whole = a_briefing(["Rule 1.", "rule " * 100, "Rule 2."], ["Fact 1.", "fact " * 100, "Fact 2."])
+
+    cut, left_out = whole.within(60)
+
+    assert cut.instructions == ("Rule 1.", "Rule 2.")
+    assert [shown.text for shown in cut.shown] == ["Fact 1.", "Fact 2."]
+    assert left_out == 2
 
 
 @pytest.mark.parametrize("messages", [[], ["word " * 100]])
 def test_tools_stay_when_texts_are_left_out(messages: list[str]) -> None:
-    briefing = Briefing.of([RunContext(messages=messages, tools=[look])])
+    briefing = Briefing.of([("one", RunContext(messages=messages, tools=[look]))])
 
     cut, left_out = briefing.within(10)
 

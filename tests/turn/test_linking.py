@@ -51,6 +51,16 @@ def known(llm: ScriptedLLM, session: Session) -> list[object]:
     return shown(llm.kept[session.service_session_id])
 
 
+def told(llm: ScriptedLLM) -> list[list[str]]:
+    """Return the texts that the service was to keep, call by call."""
+    return [[message.text for message in asked.messages] for asked in llm.asked]
+
+
+def asides(llm: ScriptedLLM) -> list[str]:
+    """Return what was told for one answer only, call by call."""
+    return [asked.aside for asked in llm.asked]
+
+
 @either
 async def test_only_what_is_new_is_sent(keeps: Kept) -> None:
     llm = a_model()
@@ -59,14 +69,11 @@ async def test_only_what_is_new_is_sent(keeps: Kept) -> None:
         for text in ("one", "two", "three"):
             await agent.run(text, session=session)
 
-        assert [shown(prompt) for prompt in llm.prompts] == [
-            ["Be kind.", "Hello!", "one"],
-            ["two"],
-            ["three"],
-        ]
+        assert told(llm) == [["Hello!", "one"], ["two"], ["three"]]
+        assert asides(llm) == ["Be kind."] * 3
         assert all(asked.settings.store for asked in llm.asked)
         assert await texts(session) == ["one", "one", "two", "two", "three", "three"]
-        assert known(llm, session) == ["Be kind.", "Hello!", "one", "one", "two", "two", "three", "three"]
+        assert known(llm, session) == ["Hello!", "one", "one", "two", "two", "three", "three"]
 
 
 @either
@@ -104,8 +111,9 @@ async def test_only_what_is_to_be_mended_is_sent_for_a_shape(keeps: Kept) -> Non
         reply = await agent.run("Another.", session=session)
 
     assert reply.value == {"n": 2}
-    assert [len(prompt) for prompt in llm.prompts] == [2, 1, 1]
-    assert "does not have the shape" in str(shown(llm.prompts[1])[0])
+    assert [len(asked.messages) for asked in llm.asked] == [1, 1, 1]
+    assert "does not have the shape" in told(llm)[1][0]
+    assert all("JSON" in aside for aside in asides(llm))
 
 
 @either
@@ -117,7 +125,8 @@ async def test_answer_that_was_taken_out_of_its_wrapping_goes_on(keeps: Kept) ->
         await agent.run("Another.", session=session)
 
         assert await texts(session) == ["A number.", '{"n":1}', "Another.", '{"n":2}']
-    assert len(llm.prompts[1]) == 1
+    assert told(llm)[1] == ["Another."]
+    assert llm.asked[1].leans_on is not None
 
 
 @either
@@ -131,12 +140,9 @@ async def test_expired_id_is_recovered_with_everything_sent_once(keeps: Kept) ->
         await agent.run("three", session=session)
 
         assert reply.text == "two"
-        assert [shown(prompt) for prompt in llm.prompts[1:]] == [
-            ["two"],
-            ["Be kind.", "one", "one", "two"],
-            ["three"],
-        ]
-        assert known(llm, session) == ["Be kind.", "one", "one", "two", "two", "three", "three"]
+        assert told(llm)[1:] == [["two"], ["one", "one", "two"], ["three"]]
+        assert asides(llm) == ["Be kind."] * 4
+        assert known(llm, session) == ["one", "one", "two", "two", "three", "three"]
 
 
 @either
@@ -191,7 +197,7 @@ async def test_what_was_put_in_is_told(keeps: Kept) -> None:
 
 
 @either
-async def test_other_texts_of_the_agent_are_told(keeps: Kept) -> None:
+async def test_other_texts_of_the_agent_are_told_and_need_no_new_chain(keeps: Kept) -> None:
     knowing = Knowing(RunContext(instructions="Rule 1."))
     llm = a_model()
     async with an_agent(llm, keeps, context_providers=[knowing]) as agent:
@@ -201,19 +207,82 @@ async def test_other_texts_of_the_agent_are_told(keeps: Kept) -> None:
         knowing.context = RunContext(instructions="Rule 2.")
         await agent.run("three", session=session)
 
-    assert [shown(prompt) for prompt in llm.prompts] == [["Rule 1.", "one"], ["two"], ["Rule 2.", "three"]]
+        assert asides(llm) == ["Rule 1.", "Rule 1.", "Rule 2."]
+        assert told(llm) == [["one"], ["two"], ["three"]]
+        assert known(llm, session) == ["one", "one", "two", "two", "three", "three"]
+    if keeps == "answers":
+        assert [asked.follows for asked in llm.asked] == [None, "answer_1", "answer_2"]
+    else:
+        assert {asked.within for asked in llm.asked} == {"conversation_1"}
 
 
 @either
-async def test_what_is_recalled_is_told_before_the_newest_message(keeps: Kept) -> None:
-    llm = a_model([ToolCall(id="c", name="look", arguments="{}"), "I saw.", "Yes."])
-    knowing = Knowing(RunContext(messages=["Fact."]))
-    async with an_agent(llm, keeps, context_providers=[knowing], tools=[look]) as agent:
+async def test_instructions_of_an_agent_that_were_changed_need_no_new_chain(keeps: Kept) -> None:
+    llm = a_model()
+    agent = an_agent(llm, keeps, instructions="Be kind.")
+    session = agent.create_session()
+    await agent.run("one", session=session)
+    kept = session.to_dict()
+    await agent.close()
+
+    async with an_agent(llm, keeps, instructions="Be brief.") as other:
+        again = other.restore_session(kept)
+        await other.run("two", session=again)
+
+        assert asides(llm) == ["Be kind.", "Be brief."]
+        assert told(llm) == [["one"], ["two"]]
+        assert known(llm, again) == ["one", "one", "two", "two"]
+
+
+@either
+async def test_what_is_recalled_is_told_in_every_call_and_kept_nowhere(keeps: Kept) -> None:
+    look_now = ToolCall(id="c", name="look", arguments="{}")
+    llm = a_model([look_now, look_now, "I saw.", "Yes."])
+    knowing = Knowing(RunContext(instructions="Rule.", messages=["Fact 1.", "Fact 2."]))
+    texts_of_agent: dict[str, Any] = {"instructions": "Be kind.", "tools": [look]}
+    async with an_agent(llm, keeps, context_providers=[knowing], **texts_of_agent) as agent:
         session = agent.create_session()
         await agent.run("one", session=session)
+        knowing.context = RunContext(messages=["Fact 3."])
         await agent.run("two", session=session)
 
-    assert [shown(prompt) for prompt in llm.prompts] == [["Fact.", "one"], ["seen"], ["Fact.", "two"]]
+        assert asides(llm) == [*["Be kind.\n\nRule.\n\nFact 1.\n\nFact 2."] * 3, "Be kind.\n\nFact 3."]
+        assert told(llm) == [["one"], ["seen"], ["seen"], ["two"]]
+        assert known(llm, session) == ["one", "", "seen", "", "seen", "I saw.", "two", "Yes."]
+        assert await texts(session) == known(llm, session)
+    kept = [text for said in llm.kept.values() for text in shown(said)]
+    assert not [text for text in kept if "Fact" in str(text) or "Rule" in str(text) or "kind" in str(text)]
+
+
+@either
+async def test_what_is_recalled_is_told_again_to_a_service_that_has_lost_everything(keeps: Kept) -> None:
+    llm = a_model()
+    knowing = Knowing(RunContext(messages=["Fact."]))
+    async with an_agent(llm, keeps, instructions="Be kind.", context_providers=[knowing]) as agent:
+        session = agent.create_session()
+        await agent.run("one", session=session)
+        llm.forget()
+        await agent.run("two", session=session)
+
+        assert told(llm)[1:] == [["two"], ["one", "one", "two"]]
+        assert asides(llm) == ["Be kind.\n\nFact."] * 3
+        assert known(llm, session) == ["one", "one", "two", "two"]
+
+
+@either
+async def test_end_is_judged_with_what_was_recalled_and_nothing_of_it_is_kept(keeps: Kept) -> None:
+    llm = a_model(["Hi.", {"is_over": True, "reason": "done"}])
+    knowing = Knowing(RunContext(instructions="Rule.", messages=["Fact."]))
+    settings = {"check_end": True}
+    async with an_agent(llm, keeps, settings=settings, context_providers=[knowing]) as agent:
+        session = agent.create_session()
+        reply = await agent.run("1", session=session)
+
+        assert reply.closed == "done"
+        assert asides(llm) == ["Rule.\n\nFact."] * 2
+        assert told(llm)[1][:-1] == ["1", "Hi."]
+        assert known(llm, session) == ["1", "Hi."]
+    assert not [text for said in llm.kept.values() for text in shown(said) if text in {"Rule.", "Fact."}]
 
 
 @either
@@ -275,7 +344,7 @@ async def test_turn_that_came_to_nothing_is_not_told_twice(keeps: Kept) -> None:
             await agent.run("2", session=session)
         await agent.run("3", session=session)
 
-        assert known(llm, session)[1:] == ["1", '{"n":1}', "2", "3", '{"n":3}']
+        assert known(llm, session) == ["1", '{"n":1}', "2", "3", '{"n":3}']
 
 
 @either

@@ -75,10 +75,11 @@ async def test_only_new_messages_are_sent(fake: FakeOpenAI, keeps: Kept, call: s
             else:
                 assert [event async for event in agent.run_stream(text, session=session)]
 
-        assert sent(fake) == [["system", "user"], ["user"], ["user"]]
+        assert sent(fake) == [["user"], ["user"], ["user"]]
+        assert [each["instructions"] for each in fake.requests] == ["Be kind."] * 3
         assert leans(fake) == [keeps == "conversation", True, True]
         assert all(each["store"] for each in fake.requests)
-        assert talk(fake, session) == ["system", *["user", "assistant"] * 3]
+        assert talk(fake, session) == ["user", "assistant"] * 3
 
 
 @either

@@ -1,6 +1,6 @@
 """Agents of a program: made in code, asked by their own name, and never changed by being asked."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
 from typing import Any, Final, Self
@@ -13,7 +13,7 @@ from tertulia.agent.following import events_of, reply_to
 from tertulia.agent.given import AgentTool, checked_context_providers, listed, names_of, sorted_tools
 from tertulia.agent.histories import AgentHistory, Histories
 from tertulia.agent.hosting import MEMORY, Host, ensure_open
-from tertulia.agent.options import RunKeywords, Said, check_keywords
+from tertulia.agent.options import RunKeywords, Said, check_keywords, check_user
 from tertulia.agent.parts import AgentParts, SupportsClosing
 from tertulia.agent.replies import Reply
 from tertulia.agent.session import Session
@@ -25,6 +25,7 @@ from tertulia.errors import InvalidInput, NotFound, SessionMismatch
 from tertulia.events import Event
 from tertulia.llms.base import LLM
 from tertulia.llms.models import Models
+from tertulia.memory.context.asking import user_scope
 from tertulia.memory.context.base import ContextProvider
 from tertulia.memory.history.base import HistoryProvider
 from tertulia.memory.history.service import SERVICE
@@ -95,8 +96,9 @@ class Agent:
         if model is None:
             models.check(wanted)
         self._shape = shape
-        self._parts = AgentParts(
+        parts = AgentParts(
             definition=definition,
+            shape=shape,
             is_named=name is not None,
             llm=model,
             models=models,
@@ -107,16 +109,17 @@ class Agent:
             limits=RUN_LIMITS,
             context_tokens=context_tokens,
         ).checked()
+        self._parts = parts if name is not None or (store is None and history is None) else parts.named()
         self._host = Host(self._parts, self._parts.histories.store)
         is_plain = self._host.memory is not None and not self._parts.histories.is_elsewhere
         self._aside = self._host if is_plain else Host(self._parts.aside(), MEMORY)
 
     @classmethod
-    async def load(cls, agent: str, *, store: str | Store, tools: Sequence[AgentTool] = ()) -> Self:
+    async def load(cls, agent: str, *, store: str | Store) -> Self:
         """Return an agent that is stored, by its name or id, as it stands there now.
 
-        ``tools`` come beside none of its own: those belong to the installation that it was made for.
-        Raises :class:`~tertulia.errors.NotFound`, and :class:`InvalidInput` if it is part of a program.
+        Raises :class:`~tertulia.errors.NotFound`, and :class:`InvalidInput` if it has tools or context
+        providers, which belong to its program or installation.
         """
         opened = open_store(store) if isinstance(store, str) else store
         await ensure_open(opened)
@@ -137,7 +140,6 @@ class Agent:
             context=definition.context,
             first_message=definition.first_message,
             response_shape=definition.response_shape or None,
-            tools=tools,
             store=store,
             limits=definition.limits,
             settings=definition.settings,
@@ -220,7 +222,7 @@ class Agent:
         """
         return saving.restored(self, self._host, saved, force=force)
 
-    def restore_signed(self, token: str, key: bytes | str, *, force: bool = False) -> Session:
+    def restore_signed(self, token: str | None, key: bytes | str, *, force: bool = False) -> Session:
         """Return the session that :meth:`Session.sign` has told, if the token is whole and not too old.
 
         Raises :class:`~tertulia.errors.NotAuthorized` otherwise, and as :meth:`restore_session` does.
@@ -241,7 +243,7 @@ class Agent:
 
     async def run_stream(
         self, said: Said, *, session: Session | None = None, **options: Unpack[RunKeywords]
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Yield what happens while the answer comes; the last is an ``AgentRunFinished`` with the reply.
 
         Whoever leaves the loop stops the run: what was said and what is finished stays, the session is
@@ -270,6 +272,15 @@ class Agent:
         ticket = await runtime.retry(run_id)
         async with aclosing(events_of(runtime, ticket, self._shape, within_seconds=None)) as events:
             return await reply_to(events)
+
+    async def forget_user(self, user: str) -> int:
+        """Take away what context providers keep of a user in all sessions; return how many states that were.
+
+        What they keep of single sessions goes with these, and what they keep elsewhere is theirs.
+        """
+        check_user(user)
+        runtime = await self._host.runtime()
+        return await runtime.store.states.forget(DEFAULT_TENANT, user_scope(self.name, user))
 
     async def close(self) -> None:
         """Let go of everything that was opened; it opens again when it is asked again."""

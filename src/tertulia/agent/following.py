@@ -1,16 +1,22 @@
 """Following a run of one's own: whoever stops listening stops the run."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
+from functools import partial
+from typing import Final
 
 from tertulia.agent.replies import AgentRunFinished, Reply, last_word, reply_of
 from tertulia.agent.typed_shapes import TypedShape
-from tertulia.conversations import DEFAULT_TENANT, RunStatus
-from tertulia.engine import Ticket
+from tertulia.conversations import DEFAULT_TENANT, RunStatus, Wait
+from tertulia.engine import VERDICTS, Ticket
+from tertulia.engine.holding import holder_of
 from tertulia.errors import NeedsAttention, RunCancelled, RunFailed, RunTimedOut, TertuliaError
 from tertulia.events import Event, Numbered, ProviderFailed, RunFinished, RunWaiting
 from tertulia.runtime import Runtime
+
+LOOK_SECONDS: Final = 1.0
+"""How often who stands in line looks whether the run before still works."""
 
 
 async def reply_to(events: AsyncIterator[Event]) -> Reply:
@@ -26,6 +32,9 @@ async def events_of(
 ) -> AsyncGenerator[Event, None]:
     """Yield the events of a run, its reply with the last; raises what has ended it otherwise.
 
+    If it stands in line behind a run that waits for a decision, which may take days, that one's
+    ``NeedsAttention`` is raised, and this one cancelled.
+
     Raises :class:`~tertulia.errors.RunTimedOut` after ``within_seconds``, and
     :class:`~tertulia.errors.NeedsAttention` when the run waits for a decision. A run that is not over
     when the generator is closed is cancelled; one that waits is not.
@@ -34,7 +43,8 @@ async def events_of(
     is_left = True
     try:
         async with aclosing(ticket.events()) as events:
-            async for event in _until(events, within_seconds):
+            look = partial(_look_ahead, runtime, ticket)
+            async for event in _until(events, within_seconds, look):
                 match event:
                     case RunFinished():
                         is_left = False
@@ -43,7 +53,7 @@ async def events_of(
                     case RunWaiting() if await _waits(runtime, event):
                         is_left = False
                         yield event
-                        raise NeedsAttention(event.wait.message).in_run(event.run_id)
+                        raise attention(event.run_id, event.wait)
                     case ProviderFailed():
                         failures.append(event)
                 yield event
@@ -66,11 +76,37 @@ async def cancel_accepted(runtime: Runtime, submitting: asyncio.Future[Ticket]) 
     await _to_its_end(cancel())
 
 
+def attention(run_id: str, wait: Wait) -> NeedsAttention:
+    """Return what is raised where a run waits for a decision."""
+    error = NeedsAttention(wait.message).in_run(run_id)
+    return error.about(path=wait.path, subject=wait.subject, verdicts=VERDICTS[wait.kind])
+
+
 async def _until(
-    events: AsyncGenerator[Numbered, None], within_seconds: float | None
+    events: AsyncGenerator[Numbered, None],
+    within_seconds: float | None,
+    look: Callable[[], Awaitable[None]],
 ) -> AsyncGenerator[Event, None]:
-    """Yield events; raises ``TimeoutError`` when the time is up, however many have come."""
-    end = None if within_seconds is None else asyncio.get_running_loop().time() + within_seconds
+    """Yield events; raises ``TimeoutError`` when the time is up, however many have come.
+
+    As long as none has come, ``look`` is asked every second whether there is any use in waiting.
+    """
+    clock = asyncio.get_running_loop().time
+    end = None if within_seconds is None else clock() + within_seconds
+    first = asyncio.ensure_future(anext(events))
+    try:
+        while not first.done():
+            left = LOOK_SECONDS if end is None else min(LOOK_SECONDS, max(end - clock(), 0))
+            await asyncio.wait({first}, timeout=left)
+            if not first.done():
+                if end is not None and clock() >= end:
+                    raise TimeoutError
+                await look()
+    finally:
+        if not first.done():
+            first.cancel()
+            await asyncio.wait({first})
+    yield first.result().event
     while True:
         try:
             async with asyncio.timeout_at(end):
@@ -78,6 +114,14 @@ async def _until(
         except StopAsyncIteration:
             return
         yield numbered.event
+
+
+async def _look_ahead(runtime: Runtime, ticket: Ticket) -> None:
+    """Raise what the run before this one needs, if that waits for somebody."""
+    conversation = await runtime.store.conversations.get(DEFAULT_TENANT, ticket.run.conversation_id)
+    holder = await holder_of(runtime.store, conversation)
+    if holder is not None and holder.id != ticket.run.id and holder.wait is not None:
+        raise attention(holder.id, holder.wait)
 
 
 def _ended(end: RunFinished, shape: TypedShape, failures: tuple[ProviderFailed, ...]) -> AgentRunFinished:

@@ -50,7 +50,11 @@ def listed(given: T | Sequence[T] | None, *, of: str) -> list[T]:
         return []
     if isinstance(given, str):
         raise InvalidInput(f"{of} are objects, not texts; see the documentation of Agent")
-    return list(given) if isinstance(given, Sequence) else [given]
+    several = list(given) if isinstance(given, Sequence) else [given]
+    for each in several:
+        if isinstance(each, type):
+            raise InvalidInput(f"{of}: {each.__name__} is a class; make one of it: {each.__name__}(…)")
+    return several
 
 
 def checked_context_providers(given: Sequence[ContextProvider]) -> tuple[ContextProvider, ...]:
@@ -69,6 +73,8 @@ def names_of(llm: str | Sequence[str] | LLM | None) -> tuple[ModelNames, LLM | N
         if not llm or not all(isinstance(name, str) for name in llm):
             raise InvalidInput("several models are named by a list of texts, provider:model each")
         return tuple(llm), None
+    if LLM not in type(llm).__mro__:
+        raise InvalidInput(f"{named(llm)} is no model: give provider:model, or a model itself")
     return llm.name, llm
 
 

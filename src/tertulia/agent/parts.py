@@ -7,6 +7,7 @@ from typing import Final, Protocol, runtime_checkable
 import orjson
 
 from tertulia.agent.histories import Histories
+from tertulia.agent.typed_shapes import TypedShape
 from tertulia.agent_settings import RunLimits
 from tertulia.definitions import AgentDefinition, ToolChoice
 from tertulia.errors import InvalidInput
@@ -37,6 +38,8 @@ class AgentParts:
     """What an agent of a program is made of."""
 
     definition: AgentDefinition
+    shape: TypedShape
+    """The response shape, as it was given."""
     is_named: bool
     """Whether its author gave it a name."""
     llm: LLM | None
@@ -71,8 +74,12 @@ class AgentParts:
     @property
     def performer(self) -> str:
         """The name under which a program carries out this agent's runs."""
-        name = f"{PROGRAM}{self.definition.name}"
-        return name if self.is_named else f"{name}@{self.digest[:8]}"
+        return f"{PROGRAM}{self.definition.name}"
+
+    def named(self) -> "AgentParts":
+        """Return the same agent under a name of its own, so that no other unnamed one is taken for it."""
+        name = f"{self.definition.name}-{self.digest[:8]}"
+        return replace(self, definition=replace(self.definition, name=name))
 
     def aside(self) -> "AgentParts":
         """Return the same agent for runs of which nothing is kept."""
@@ -86,6 +93,11 @@ class AgentParts:
             raise InvalidInput("instructions, context and first_message are texts")
         if not isinstance(self.context_tokens, int) or self.context_tokens < least:
             raise InvalidInput(f"context_tokens is a whole number, {least} at least")
+        if self.histories.service is not None and definition.settings.store is False:
+            raise InvalidInput(
+                "settings say that the service is not to keep answers (store), and the history that it is "
+                "to keep them: leave out one of both"
+            )
         if self.histories.service is not None and not self.model.keeps_answers:
             raise InvalidInput(
                 f"the service of the model {self.model_name} keeps no answers; use openai:… with a "

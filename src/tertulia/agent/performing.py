@@ -68,6 +68,7 @@ class ProgramPerformer(Performer):
             tools=tools,
             limits=limits.within(parts.limits),
             wants_deltas=bool(options.get("deltas", False)),
+            check=parts.shape.check,
             service=self._service,
             beside=self._beside,
         )

@@ -6,7 +6,7 @@ import time
 import warnings
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NoBase64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +17,7 @@ from tertulia.agent.hosting import Host
 from tertulia.conversations import DEFAULT_TENANT, Conversation
 from tertulia.errors import InvalidInput, NotAuthorized, NotFound, SessionMismatch
 from tertulia.memory.tokens import tokens_of
-from tertulia.messages import Message, now_us
+from tertulia.messages import Flag, Message, now_us
 from tertulia.stores.base import SupportsTaking, Taken
 from tertulia.turn.copying import SOURCE as COPIED
 
@@ -50,6 +50,14 @@ class SavedSession:
     closed: str | None
     version: int
     """States of views and services hold for this one."""
+
+    @property
+    def marks(self) -> Iterator[tuple[Flag, list[int]]]:
+        """Which messages were withdrawn, and which erased, by their places."""
+        for flag in (Flag.WITHDRAWN, Flag.DELETED):
+            places = [place for place, each in enumerate(self.messages, start=1) if each.flags & flag]
+            if places:
+                yield flag, places
 
     def taken(self, session: "Session", agent_id: str) -> Taken:
         """Return the conversation to be put into the memory of this process."""
@@ -84,7 +92,9 @@ def saved(session: "Session", host: Host) -> dict[str, Any]:
         told["user"] = session.user
     if session.service_session_id is not None:
         told["service_session_id"] = session.service_session_id
-    if host.memory is not None:
+    if host.memory is None:
+        told["is_stored"] = session.is_begun
+    else:
         told |= _content(session.unsettled or _in_memory(session, host.memory), agent)
     return told
 
@@ -98,7 +108,10 @@ def restored(agent: "Agent", host: Host, given: Mapping[str, Any] | str, *, forc
         session = agent.session_of(
             told["id"], conversation_id=told["conversation_id"], user=_text_or_none(told, "user")
         )
-        if host.memory is not None:
+        session.is_begun = told.get("is_stored") is True
+        if session.is_begun and host.memory is not None:
+            raise SessionMismatch("this session is kept in a store; give the agent that store")
+        if host.memory is not None or "messages" in told:
             session.unsettled = _saved_session(told)
         session.told_service_id = _text_or_none(told, "service_session_id")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -113,28 +126,31 @@ def put(memory: SupportsTaking, taken: Taken, messages: tuple[Message, ...]) -> 
     memory.put_in(Taken(conversation=row, messages=messages, states=states))
 
 
-def signed(told: Mapping[str, Any], key: bytes | str, *, expires_seconds: float | None) -> str:
+def signed(
+    told: Mapping[str, Any], key: bytes | str, *, expires_seconds: float | None, max_bytes: int
+) -> str:
     """Return a saved session with a signature, as one text without line ends."""
     if expires_seconds is not None and not math.isfinite(expires_seconds):
         raise InvalidInput("the seconds after which a signed session expires are a finite number")
     until = None if expires_seconds is None else time.time() + expires_seconds
     payload = orjson.dumps({"session": told, "until": until})
-    if len(payload) > MOST_BYTES:
+    token = f"v{VERSION}.{_text(payload)}.{_text(_signature(payload, key))}"
+    if len(payload) > MOST_BYTES or len(token) > max_bytes:
         raise InvalidInput(
-            f"the session is too large to be given away ({len(payload)} bytes, at most {MOST_BYTES}): "
-            "keep it in a store, then it is small"
+            f"the session is too large to be given away ({len(token)} bytes, and at most {max_bytes} are "
+            "wanted): keep it in a store, then it is small"
         )
-    return f"v{VERSION}.{_text(payload)}.{_text(_signature(payload, key))}"
+    return token
 
 
-def unsigned(token: str, key: bytes | str) -> dict[str, Any]:
+def unsigned(token: str | None, key: bytes | str) -> dict[str, Any]:
     """Return the saved session that :func:`signed` was given.
 
     Raises :class:`~tertulia.errors.NotAuthorized` if the signature is another, or its time is over.
     """
-    version, _, rest = token.partition(".")
+    version, _, rest = (token if isinstance(token, str) else "").partition(".")
     encoded, _, signature = rest.partition(".")
-    if version != f"v{VERSION}" or len(token) > 2 * MOST_BYTES:
+    if version != f"v{VERSION}" or len(rest) > 2 * MOST_BYTES:
         raise NotAuthorized("this is no signed session")
     try:
         payload, given = _bytes(encoded), _bytes(signature)

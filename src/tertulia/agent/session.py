@@ -1,22 +1,23 @@
 """Sessions: conversations of a program with one of its agents."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, nullcontext, suppress
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import Unpack, override
 
 from tertulia import ids
 from tertulia.agent import saving
-from tertulia.agent.following import cancel_accepted, events_of
+from tertulia.agent.following import attention, cancel_accepted, events_of
 from tertulia.agent.hosting import Host
 from tertulia.agent.options import RunKeywords, Said, check_user, options_of, said_of
 from tertulia.agent.replies import AgentRunFinished, Reply
 from tertulia.agent.typed_shapes import TypedShape
 from tertulia.conversations import DEFAULT_TENANT, Conversation, NewConversation
 from tertulia.engine import Ticket
-from tertulia.errors import InvalidInput, NotFound
+from tertulia.engine.holding import holder_of
+from tertulia.errors import InvalidInput, NeedsAttention, NotFound
 from tertulia.events import Event
 from tertulia.memory.history.opened import HistorySessions
 from tertulia.memory.sessions import ProviderSession
@@ -24,6 +25,7 @@ from tertulia.memory.states import States
 from tertulia.memory.tokens import tokens_of
 from tertulia.messages import Flag, Message
 from tertulia.runtime import RunOptions, Runtime, check_alias
+from tertulia.turn.copying import SOURCE as COPIED
 from tertulia.turn.copying import forget, load
 from tertulia.turn.linking import check_history, service_id
 
@@ -54,6 +56,8 @@ class Session:
         self._agent_id: str | None = None
         self._is_new, self._is_settled = id is None, False
         """Whether it is known whose conversation it is."""
+        self.is_begun = False
+        """Whether something was said in it that is kept in a store."""
         self.is_restored = False
         """Whether it was another object before, of this agent or of one that it stands in for."""
         self.unsettled: saving.SavedSession | None = None
@@ -134,19 +138,19 @@ class Session:
         taken = memory.take(DEFAULT_TENANT, conversation.id)
         saving.put(memory, taken, given)
 
-    async def withdraw(self, *numbers: int) -> None:
-        """Have models shown these messages no more; they stay in the log.
+    async def withdraw(self, *which: int | str) -> None:
+        """Have models shown these messages no more, named by number or id; they stay in the log.
 
         History providers that can are made to forget them; of others the ``ProviderError`` says so.
         """
-        await self._mark(numbers, Flag.WITHDRAWN)
+        await self._mark(which, Flag.WITHDRAWN)
 
-    async def erase(self, *numbers: int) -> None:
-        """Erase the content of these messages for good; their numbers stay.
+    async def erase(self, *which: int | str) -> None:
+        """Erase the content of these messages for good, named by number or id; their numbers stay.
 
         History providers that can are made to forget them; of others the ``ProviderError`` says so.
         """
-        await self._mark(numbers, Flag.DELETED)
+        await self._mark(which, Flag.DELETED)
 
     async def fork(self, at: int | None = None, *, id: str | None = None) -> "Session":
         """Return a session that begins with the first ``at`` messages of this one (all, if not given).
@@ -166,6 +170,8 @@ class Session:
 
         This session stays as it is.
         """
+        if not any(each.number == number and each.role == "user" for each in await self._log()):
+            raise InvalidInput("only what a user has said can be said anew; fork the session for the rest")
         branch = await self.fork(number - 1)
         return branch, await self._agent.run(said, session=branch, **options)
 
@@ -178,6 +184,15 @@ class Session:
         """Have it take messages again."""
         runtime, conversation = await self._made()
         await runtime.store.conversations.set_closed(DEFAULT_TENANT, conversation.id, None)
+
+    async def waiting(self) -> NeedsAttention | None:
+        """Return what somebody has to decide before the session goes on; ``None`` if there is nothing.
+
+        Its ``run_id`` is for :meth:`Agent.decide`; it says what it is about and what can be decided.
+        """
+        runtime, found = await self._found()
+        holder = None if found is None else await holder_of(runtime.store, found)
+        return None if holder is None or holder.wait is None else attention(holder.id, holder.wait)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what it takes to go on with it elsewhere or later, as JSON values.
@@ -192,13 +207,21 @@ class Session:
         """Return the session that :meth:`to_dict` has told, as :meth:`Agent.restore_session` does."""
         return agent.restore_session(saved, force=force)
 
-    def sign(self, key: bytes | str, *, expires_seconds: float | None = None) -> str:
+    def sign(
+        self,
+        key: bytes | str,
+        *,
+        expires_seconds: float | None = None,
+        max_bytes: int = 2 * saving.MOST_BYTES,
+    ) -> str:
         """Return :meth:`to_dict` as a text that can be given to whoever is not trusted, to be given back.
 
         It can be read there, not changed, and after ``expires_seconds`` not used any more
-        (:meth:`Agent.restore_signed`). Raises ``InvalidInput`` if it would be larger than a megabyte.
+        (:meth:`Agent.restore_signed`). Raises ``InvalidInput`` if it is larger than ``max_bytes``: what
+        fits into a cookie is 4,000, which only a session in a store keeps to.
         """
-        return saving.signed(self.to_dict(), key, expires_seconds=expires_seconds)
+        told = self.to_dict()
+        return saving.signed(told, key, expires_seconds=expires_seconds, max_bytes=max_bytes)
 
     async def events(
         self, said: Said, options: RunKeywords, shape: TypedShape, *, deltas: bool
@@ -226,7 +249,7 @@ class Session:
         history of the session is kept elsewhere than where this agent looks for it.
         """
         if not self._is_settled and not self._is_new:
-            with suppress(NotFound):
+            with self._missing():
                 row = await runtime.store.conversations.get(DEFAULT_TENANT, self.id)
                 if not moves_history:
                     log, owner = runtime.store.conversations, self._agent.history_owner
@@ -238,6 +261,17 @@ class Session:
         if user is not None and user != self.user and (self._is_settled or self.user is not None):
             raise InvalidInput("this session is another user's, or nobody's; create one for each user")
         return self.user or user
+
+    @contextmanager
+    def _missing(self) -> Iterator[None]:
+        """Let a conversation not be there, unless something was said in it before."""
+        try:
+            yield
+        except NotFound:
+            if self.is_begun:
+                raise NotFound(
+                    "the store has nothing of this session; give the agent the store that it was kept in"
+                ) from None
 
     async def _submit(self, runtime: Runtime, said: Said, options: RunOptions, *, user: str | None) -> Ticket:
         agent_id = self._agent_id or (await self._host.agent()).id
@@ -253,18 +287,36 @@ class Session:
             await runtime.cancel(ticket.run.id)
             raise InvalidInput("there is a session with this id, and it is another user's")
         self._is_settled, self.user = True, ticket.conversation.user_id
+        self.is_begun = self._host.is_kept
         return ticket
 
     async def _settled(self) -> Runtime:
         """Return what runs are submitted to; what this was restored from is in its memory then."""
         runtime = await self._host.runtime()
-        if self.unsettled is None or self._host.memory is None:
+        if self.unsettled is None:
             return runtime
         agent = await self._host.agent()
         kept, self.unsettled = self.unsettled, None
-        if kept is not None and not self._host.has(self.conversation_id):
+        if kept is None or self._host.has(self.conversation_id):
+            return runtime
+        if self._host.memory is not None:
             self._host.memory.put_in(kept.taken(self, agent.id))
+        elif kept.messages:
+            await self._store(runtime, kept)
         return runtime
+
+    async def _store(self, runtime: Runtime, kept: saving.SavedSession) -> None:
+        """Put what was said in the memory of another process into the store; what is there already stays."""
+        conversations = runtime.store.conversations
+        _, made = await self._made()
+        if made.head == 0:
+            tokens = [tokens_of(message.content) for message in kept.messages]
+            await conversations.append(DEFAULT_TENANT, made.id, kept.messages, tokens=tokens)
+            for flag, places in kept.marks:
+                await conversations.mark(DEFAULT_TENANT, made.id, places, flag)
+            for source, value in kept.states.items():
+                if not source.startswith((COPIED, saving.VIEWS)):
+                    await runtime.store.states.put(DEFAULT_TENANT, made.id, source, value, expected_version=0)
 
     async def _log(self) -> list[Message]:
         """Return what stands in the log."""
@@ -296,15 +348,23 @@ class Session:
         self.conversation_id = made.id
         return runtime, made
 
-    async def _mark(self, numbers: Sequence[int], flag: Flag) -> None:
+    async def _mark(self, which: Sequence[int | str], flag: Flag) -> None:
+        if not which or not all(isinstance(each, int | str) for each in which):
+            raise InvalidInput("name messages by their numbers, or by their ids")
         runtime, found = await self._found()
         if found is None:
             raise NotFound("nothing was said in this session yet")
-        marked = await runtime.store.conversations.mark(DEFAULT_TENANT, found.id, numbers, flag)
-        said = await self._log()
-        gone = [message.id for message in said if message.number in set(numbers)]
+        said = {message.number: message.id for message in await self._log()}
+        numbers = [number for number, ident in said.items() if number in which or ident in which]
+        ids = {said[number] for number in numbers} | {each for each in which if isinstance(each, str)}
+        if missing := [each for each in which if isinstance(each, int) and each not in said]:
+            raise NotFound(f"there is no message number {missing[0]} in this session")
+        if not numbers and not self._agent.histories:
+            raise NotFound("there is no such message in this session")
+        if numbers:
+            found = await runtime.store.conversations.mark(DEFAULT_TENANT, found.id, numbers, flag)
         sessions = HistorySessions(States(runtime.store.states), self._agent.name)
-        await forget(self._agent.histories, marked, gone, sessions=sessions)
+        await forget(self._agent.histories, found, sorted(ids), sessions=sessions)
 
     @override
     def __repr__(self) -> str:

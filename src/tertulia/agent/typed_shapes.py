@@ -1,15 +1,18 @@
 """Response shapes as types of Python: what the model is asked for, and what is made of its answer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import GenericAlias, UnionType
 from typing import Any, TypeAlias
 
 import orjson
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from tertulia.errors import InvalidShape, ShapeMismatch
 from tertulia.shapes import check_shape, shape_text
 
-ResponseShape: TypeAlias = str | dict[str, Any] | type[Any] | None
+ResponseShape: TypeAlias = str | dict[str, Any] | type[Any] | UnionType | GenericAlias | None
 """A JSON Schema (an object, or its text), the loose form of one, or a type: a pydantic model, a
 dataclass, a TypedDict, or anything else that pydantic knows."""
 
@@ -25,18 +28,30 @@ class TypedShape:
     @classmethod
     def of(cls, given: ResponseShape) -> "TypedShape":
         """Return a checked shape; raises :class:`~tertulia.errors.InvalidShape` for what is none."""
-        if given is None:
+        if given is None or given == "":
             return cls("")
         if isinstance(given, str | dict):
+            if not given:
+                raise InvalidShape("an empty response shape says nothing; leave it out for plain text")
             check_shape(given)
             return cls(shape_text(given))
         try:
-            adapter = TypeAdapter[Any](given)
+            adapter: TypeAdapter[Any] = TypeAdapter(given)  # type: ignore[arg-type]  # a type in any form
             schema = adapter.json_schema()
         except PydanticUserError as error:
             raise InvalidShape(f"{given!r} is no type that answers can have: {error.message}") from error
+        if not schema:
+            raise InvalidShape(f"{given!r} says nothing about answers; leave it out for plain text")
         check_shape(schema)
         return cls(shape_text(schema), adapter)
+
+    @property
+    def check(self) -> Callable[[str], None] | None:
+        """Raises ``ShapeMismatch`` for what the type refuses and no schema does; ``None`` without a type."""
+        return None if self.adapter is None else self._check
+
+    def _check(self, text: str) -> None:
+        self.value(text)
 
     def value(self, text: str) -> object:
         """Return what an answer of this shape stands for; ``None`` for plain text.
@@ -50,5 +65,10 @@ class TypedShape:
         try:
             return self.adapter.validate_json(text)
         except ValidationError as error:
-            told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-            raise ShapeMismatch(f"the answer is no {self.adapter!r}: {told}") from error
+            told = "; ".join(map(_told, error.errors(include_url=False, include_context=False)))
+            raise ShapeMismatch(f"The answer is not as it should be: {told}. Mend that.") from error
+
+
+def _told(problem: ErrorDetails) -> str:
+    where = ".".join(map(str, problem["loc"]))
+    return f"{where}: {problem['msg']}" if where else problem["msg"]

@@ -12,7 +12,7 @@ from tertulia.ids import AGENT, CONVERSATION, new_id
 from tertulia.messages import Message, check_text
 from tertulia.runtime import RunOptions
 from tertulia.server.exchanges import Exchange, pair, with_pending
-from tertulia.server.holding import holder_of
+from tertulia.engine.holding import holder_of
 from tertulia.server.waiting import finished
 
 _PAGE: Final = 100

@@ -15,7 +15,7 @@ from tertulia.server import run_forms as forms
 from tertulia.server.bodies import described, described_if_any, read, read_if_any
 from tertulia.server.edge import note
 from tertulia.server.errors import answers
-from tertulia.server.holding import holder_of
+from tertulia.engine.holding import holder_of
 from tertulia.server.lists import Page, as_response, listing, place_number
 from tertulia.server.options import ONCE, once_of
 from tertulia.server.run_rows import conversation_row, message_row, run_row

@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from tertulia.errors import ModelRefused, VersionMoved
 from tertulia.ids import CONVERSATION, MESSAGE, RUN, new_id
-from tertulia.memory.context.asking import Company, RunFacts, as_tool
+from tertulia.memory.context.asking import Company, RunFacts
 from tertulia.memory.context.base import ContextProvider, RunContext
 from tertulia.memory.sessions import Outcome, ProviderRun, ProviderSession
 from tertulia.memory.states import States
@@ -31,6 +31,7 @@ from tertulia.messages import Message, Role
 from tertulia.parts import text_content
 from tertulia.stores.base import KeptState, StateStore
 from tertulia.tools.arguments import check_spec
+from tertulia.tools.functions import as_tool
 
 QUESTION = "What do you know about me?"
 

@@ -13,10 +13,10 @@ from typing_extensions import override
 from tertulia import ToolError
 from tertulia.errors import InvalidInput, ModelRefused, ProviderError, StoreUnavailable
 from tertulia.memory.context.apart import apart
-from tertulia.memory.context.asking import Company, RunFacts, check_names, source_of, user_scope
+from tertulia.memory.context.asking import Company, RunFacts, check_names, source_of
 from tertulia.memory.context.base import ContextProvider, RunContext
 from tertulia.memory.sessions import Outcome, ProviderRun
-from tertulia.memory.states import States
+from tertulia.memory.states import States, user_scope
 from tertulia.messages import Message
 from tertulia.stores.base import KeptState
 from tertulia.testing.context_contract import StatesInMemory, a_message, answered

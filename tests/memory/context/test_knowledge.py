@@ -1,10 +1,15 @@
 """The provider of knowledge: what fits a message is quoted to the model for that run."""
 
 import asyncio
+import gc
+import threading
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from tertulia.errors import InvalidInput, NotFound
 from tertulia.memory.context.base import RunContext
@@ -18,6 +23,7 @@ from tertulia.parts import text_content
 from tertulia.stores import Store
 from tertulia.stores.in_memory import InMemoryStore
 from tertulia.testing.tool_contract import a_context
+from tests.memory.knowledge.pdfs import a_pdf
 
 LEAVE = "# Leave\n\nEvery employee has 25 days of vacation a year.\n"
 
@@ -36,6 +42,18 @@ async def told(provider: KnowledgeProvider, text: str) -> str:
     assert context == RunContext(messages=(message,))
     assert isinstance(message, str)
     return message
+
+
+def threads() -> set[threading.Thread]:
+    gc.collect()
+    return {each for each in threading.enumerate() if not each.name.startswith(("asyncio_", "tertulia-tool"))}
+
+
+async def ended(opened: Collection[threading.Thread]) -> bool:
+    """Whether threads come to their end."""
+    for thread in opened:
+        await asyncio.to_thread(thread.join, 30)
+    return not any(thread.is_alive() for thread in opened)
 
 
 async def a_handbook(**chosen: Any) -> KnowledgeProvider:
@@ -103,6 +121,44 @@ async def test_files_are_called_as_they_are(tmp_path: Path) -> None:
     assert names == ["lunch.html", "food.html", "leave/parental.md"]
 
 
+async def test_folder_is_taken_in_but_for_what_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_bytes(b"Gr\xfc\xdfe")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "b.pdf").write_bytes(a_pdf([""]))
+    (tmp_path / "old" / f"{'c' * 198}.txt").write_text("Too long a name.", encoding="utf-8")
+    (tmp_path / "z.md").write_text("Lunch is at noon.", encoding="utf-8")
+    provider = KnowledgeProvider()
+
+    with pytest.raises(InvalidInput) as raised:
+        await provider.add_directory(tmp_path)
+
+    told = str(raised.value)
+    assert told.startswith("3 of 4 documents were left out, the others are taken in: a.md: this is no UTF-8")
+    assert "; old/b.pdf: this PDF holds no text, only images of it" in told
+    assert f"; old/{'c' * 198}.txt: the name of a document has 1 to 200" in told
+    assert [document.name for document in await provider.list()] == ["z.md"]
+
+
+async def test_of_very_many_documents_that_were_left_out_only_some_are_told(tmp_path: Path) -> None:
+    for number in range(60):
+        (tmp_path / f"{number:02}.md").touch()
+
+    with pytest.raises(InvalidInput, match=r"^60 of 60 .* 49\.md: .* no text; …$") as raised:
+        await KnowledgeProvider().add_directory(tmp_path)
+
+    assert "50.md" not in str(raised.value)
+
+
+async def test_document_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "scan.pdf").write_bytes(a_pdf([""]))
+    provider = KnowledgeProvider()
+
+    with pytest.raises(InvalidInput, match=r"^scan\.pdf: this PDF holds no text"):
+        await provider.add(tmp_path / "scan.pdf")
+    with pytest.raises(InvalidInput, match=r"^notes\.md holds a NUL character"):
+        await provider.add("\x00", name="notes.md")
+
+
 async def test_text_needs_a_name_and_is_never_taken_for_a_file(tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("The treasure is under the oak.", encoding="utf-8")
@@ -142,6 +198,42 @@ async def test_documents_outlive_the_program(tmp_path: Path) -> None:
 
     assert [hit.document for hit in found] == ["handbook.md"]
     assert again == found
+
+
+async def test_provider_that_nobody_has_any_more_lets_go_of_its_store(tmp_path: Path) -> None:
+    before = threads()
+    provider = await a_handbook(store=f"sqlite:///{tmp_path / 'knowledge.db'}")
+    opened = threads() - before
+
+    del provider
+    gc.collect()
+
+    assert len(opened) == 2
+    assert await ended(opened)
+
+
+def test_store_is_closed_with_the_event_loop_that_it_was_opened_in(tmp_path: Path) -> None:
+    before = threads()
+    provider = asyncio.run(a_handbook(store=f"sqlite:///{tmp_path / 'knowledge.db'}"))
+
+    left = threads() - before
+    found = asyncio.run(provider.search("vacation"))
+
+    assert left == set()
+    assert len(found) == 1
+
+
+async def test_store_of_another_event_loop_is_closed_there(tmp_path: Path) -> None:
+    provider = KnowledgeProvider("handbook", store=f"sqlite:///{tmp_path / 'knowledge.db'}")
+    before = threads()
+    with start_blocking_portal() as portal:
+        portal.call(partial(provider.add, LEAVE, name="handbook.md"))
+        opened = {each for each in threads() - before if each.name.startswith("tertulia-")}
+
+        await provider.close()
+
+        assert len(opened) == 2
+        assert await ended(opened)
 
 
 def test_provider_may_be_used_in_one_event_loop_after_another(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import zlib
 import pytest
 
 from tertulia.errors import InvalidInput, MissingExtra
-from tertulia.memory.knowledge import pdf
+from tertulia.memory.knowledge import pdf, readers
 from tertulia.memory.knowledge.limits import ReadingLimits
 from tertulia.memory.knowledge.readers import Reading, read_document
 from tertulia.memory.knowledge.sections import Section
@@ -68,6 +68,43 @@ def test_sections_of_markdown_stand_where_their_headings_say() -> None:
     assert reading.characters == len(text)
 
 
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        ("### Leave ###", "Leave"),
+        ("# Leave###  ", "Leave"),
+        ("#\tLeave # and lunch #", "Leave # and lunch"),
+        ("   ###### Leave", "Leave"),
+        ("## [Leave](a.md) [in](b.md) *Spain*", "Leave in Spain"),
+        ("#Leave", ""),
+        ("####### Leave", ""),
+        ("    # Leave", ""),
+        ("# ", ""),
+        (f"# {'x' * 400}", ""),
+    ],
+)
+def test_heading_is_what_markdown_takes_for_one(line: str, where: str) -> None:
+    [section] = read(f"{line}\nbody", "a.md").sections
+
+    assert section.where == where
+
+
+@pytest.mark.parametrize("line", ["# x{:380}x", "# {:[<380}", "# {:*<380}", "# {:#>380}x"])
+def test_no_heading_takes_long_to_read(line: str) -> None:
+    text = (line.format("") + "\nbody\n") * 2_500  # with a cubic pattern, minutes
+
+    assert len(read(text, "a.md").sections) == 2_500
+
+
+def test_of_very_long_headings_the_end_counts() -> None:
+    text = "".join(f"{'#' * level} {level} {'x' * 380}\n" for level in range(1, 6)) + "###### Leave\nbody\n"
+
+    [section] = read(text, "a.md").sections
+
+    assert section.words.endswith(" > Leave")
+    assert len(section.words) == 600
+
+
 def test_pages_are_read_as_they_are_shown() -> None:
     html = """<html><head><title>Shop</title><script>alert(1)</script></head><body>
         <h1>Refunds</h1><p>Within <b>14</b> days.</p><!-- hidden -->
@@ -98,6 +135,18 @@ def test_text_is_decoded_as_it_was_written(content: bytes, name: str, content_ty
     assert section.text == "Grüße\nan alle"
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.html"])
+def test_text_in_what_nobody_knows_is_refused(name: str) -> None:
+    with pytest.raises(InvalidInput, match="'klingon' is, in which this text is said to be written"):
+        read("Greetings.", name, "text/plain; charset=klingon")
+
+
+def test_page_that_names_what_nobody_knows_is_read_as_utf_8() -> None:
+    [section] = read('<meta charset="klingon"><p>Grüße', "a.html").sections
+
+    assert section.text == "Grüße"
+
+
 @pytest.mark.parametrize("charset", ["", "zip", "rot13", "idna", "nonsense", "unicode_escape", "utf-8"])
 def test_text_that_is_no_utf_8_is_refused(charset: str) -> None:
     with pytest.raises(InvalidInput, match="save it as UTF-8"):
@@ -121,6 +170,14 @@ def test_too_large_documents_are_refused() -> None:
         read("four", "a.txt", max_bytes=3)
     with pytest.raises(InvalidInput, match="at most 3 characters"):
         read("four", "a.txt", max_characters=3)
+
+
+@pytest.mark.parametrize("name", ["a.md", "a.html"])
+def test_too_long_texts_are_not_cut_up(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(readers, "of_markdown", pytest.fail)
+
+    with pytest.raises(InvalidInput, match="at most 3 characters"):
+        read("four", name, max_characters=3)
 
 
 def test_pages_of_a_pdf_are_numbered() -> None:

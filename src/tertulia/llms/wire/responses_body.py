@@ -66,10 +66,11 @@ def encode(model: str, prompt: Prompt, dialect: Dialect) -> bytes:
 
     System messages stay where they stand, as items: the beginning of what the model reads is the same
     from turn to turn, and an answer that follows a kept one needs not be told them again: the provider
-    adds all that it is sent to what it keeps. An aside is no item but the ``instructions``: the model reads
-    them first, and the provider neither keeps nor carries them over. The stop sequences, the seed and the penalties of a
-    prompt's settings are left out, as this API has none, and ``max_tokens`` is never less than it takes.
-    Raises :class:`~tertulia.errors.ModelRefused` for newly sent media that cannot be sent.
+    adds all that it is sent to what it keeps. Only an aside goes as ``instructions``: the model reads
+    them before all else, and the provider carries them over to no other answer. The stop sequences, the
+    seed and the penalties of a prompt's settings are left out, as this API has none, and ``max_tokens``
+    is never less than it takes. Raises :class:`~tertulia.errors.ModelRefused` for newly sent media that
+    cannot be sent.
     """
     refuse_new_media(prompt.messages, why_withheld)
     head = b'{"model":%s,"input":[' % orjson.dumps(model)

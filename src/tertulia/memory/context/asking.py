@@ -1,32 +1,36 @@
 """Asking context providers before a run, and telling them of it: each on its own, with its state."""
 
+import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from random import uniform
+from time import monotonic
 from typing import Final, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
-from urllib.parse import quote
 
 from tertulia.errors import InvalidInput, ProviderError, TertuliaError
 from tertulia.events import ProviderFailed
 from tertulia.memory.context.apart import apart, told_of
-from tertulia.memory.context.base import ContextProvider, ContextTool, RunContext
+from tertulia.memory.context.base import ContextProvider, RunContext
+from tertulia.memory.context.given import checked_context
+from tertulia.memory.context.locks import held, is_wanted
+from tertulia.memory.history.opened import SOURCE as HISTORY_SOURCE
 from tertulia.memory.sessions import Outcome, ProviderRun, ProviderSession
-from tertulia.memory.states import USER, OpenState, States, encode_state
+from tertulia.memory.states import COPIED_SOURCE, OpenState, States, encode_state, user_scope
 from tertulia.messages import Message
-from tertulia.tools.base import Tool
-from tertulia.tools.functions import FunctionTool
+from tertulia.stores.states import VIEW_SOURCE
 
 R = TypeVar("R")
 
-Failed: TypeAlias = ProviderFailed
-"""What is reported of a provider that could not do what it was asked to."""
 MAX_NAME: Final = 200
 """Characters of a provider's name at most."""
+TAKEN: Final = (VIEW_SOURCE, COPIED_SOURCE, HISTORY_SOURCE)
+"""What no context provider's name begins with: states of others are kept under such names."""
 
 _Stage: TypeAlias = Literal["before_run", "after_run"]
 _Call: TypeAlias = Callable[[ProviderRun], Awaitable[R]]
-_VIEWS: Final = "view:"
-_ATTEMPTS: Final = 3
+_SHORTEST: Final = 0.005
+_LONGEST: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,19 +73,29 @@ class Company:
     """
 
     def __init__(
-        self, providers: Sequence[ContextProvider], states: States, *, within_seconds: float = 10.0
+        self,
+        providers: Sequence[ContextProvider],
+        states: States,
+        *,
+        within_seconds: float = 10.0,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Allow each call ``within_seconds``. Raises :class:`InvalidInput` as :func:`check_names` does."""
+        """Allow each provider ``within_seconds``, each time it is asked or told.
+
+        Raises :class:`InvalidInput` as :func:`check_names` does.
+        """
         check_names(providers)
         self._providers, self._states, self._within_seconds = tuple(providers), states, within_seconds
+        self._pause, self._clock = pause, clock
 
-    async def before(self, run: RunFacts) -> tuple[list[tuple[str, RunContext]], list[Failed]]:
+    async def before(self, run: RunFacts) -> tuple[list[tuple[str, RunContext]], list[ProviderFailed]]:
         """Ask all for what the model should know; return what each has, by its name, and the failures.
 
         Tools among it are made of functions already; who has nothing to tell is left out.
         """
         contexts: list[tuple[str, RunContext]] = []
-        failures: list[Failed] = []
+        failures: list[ProviderFailed] = []
         for provider in self._providers:
             if not isinstance(provider, _Knowing):
                 continue
@@ -94,9 +108,9 @@ class Company:
                 contexts += [(name, context)] if context is not None else []
         return contexts, failures
 
-    async def after(self, run: RunFacts, outcome: Outcome) -> list[Failed]:
+    async def after(self, run: RunFacts, outcome: Outcome) -> list[ProviderFailed]:
         """Tell all, last one first, what has become of a run; return the failures."""
-        failures: list[Failed] = []
+        failures: list[ProviderFailed] = []
         for provider in reversed(self._providers):
             if not isinstance(provider, _Learning):
                 continue
@@ -111,21 +125,37 @@ class Company:
         """Call a provider with its state, and keep that; raises what can be told of it.
 
         Where somebody else has changed the state meanwhile, as another session of the same user may,
-        the provider is called again with theirs.
+        the provider is called again with theirs, until its time is up. Those of this process that
+        meet so go on one by one; who changes nothing of a user never waits.
         """
-        for _ in range(_ATTEMPTS):
-            opened = await self._opened(run, name=name)
-            returned = await apart(call(opened.run(run)), within_seconds=self._within_seconds)
-            if await self._are_kept(opened):
+        ends_at = self._clock() + self._within_seconds
+        key = (run.tenant, _scope(run), name)
+        if not is_wanted(key):
+            is_kept, returned = await self._attempt(call, run, name=name, ends_at=ends_at)
+            if is_kept:
                 return returned
+        async with held(key, within_seconds=self._within_seconds / 2):
+            for seconds in _pauses():
+                is_kept, returned = await self._attempt(call, run, name=name, ends_at=ends_at)
+                if is_kept:
+                    return returned
+                await self._pause(seconds)
+                if self._clock() >= ends_at:
+                    break
         raise ProviderError("what it keeps was changed by others all the while; nothing of this run is kept")
+
+    async def _attempt(self, call: _Call[R], run: RunFacts, *, name: str, ends_at: float) -> tuple[bool, R]:
+        """Call a provider; return whether its state is kept, and what it returned."""
+        opened = await self._opened(run, name=name)
+        seconds = max(round(ends_at - self._clock(), 2), _SHORTEST)
+        returned = await apart(call(opened.run(run)), within_seconds=seconds)
+        return await self._are_kept(opened), returned
 
     async def _opened(self, run: RunFacts, *, name: str) -> "_Opened":
         session = await self._states.open(run.tenant, run.conversation_id, name)
         if run.user is None:
             return _Opened(session=session)
-        scope = user_scope(run.agent, run.user)
-        return _Opened(session=session, user=await self._states.open(run.tenant, scope, name))
+        return _Opened(session=session, user=await self._states.open(run.tenant, _scope(run), name))
 
     async def _are_kept(self, opened: "_Opened") -> bool:
         """Keep what has changed: all of it, or nothing if anything cannot be."""
@@ -148,27 +178,27 @@ def check_names(providers: Sequence[object]) -> None:
     """Raise :class:`InvalidInput` for names that cannot be used, and for two providers of one name."""
     known: set[str] = set()
     for name in map(source_of, providers):
-        if len(name) > MAX_NAME or not name.isprintable() or name.startswith(_VIEWS):
+        if len(name) > MAX_NAME or not name.isprintable() or name.startswith(TAKEN):
             raise InvalidInput(
                 f"a context provider's name has at most {MAX_NAME} printable characters "
-                f"and does not begin with {_VIEWS!r}"
+                f"and does not begin with {', '.join(map(repr, TAKEN))}"
             )
         if name in known:
             raise InvalidInput(f"two context providers are named {name!r}; give one of them another name")
         known.add(name)
 
 
-def user_scope(agent: str, user: str) -> str:
-    """Return the scope of what providers keep of a user in all sessions with an agent."""
-    # No colon is left in the agent's name, so that no other agent and user have the same scope.
-    return f"{USER}{quote(agent, safe='')}:{user}"
+def _scope(run: RunFacts) -> str:
+    """Return the scope of what a provider learns in a run: the user's, or that of the session."""
+    return run.conversation_id if run.user is None else user_scope(run.agent, run.user)
 
 
-def as_tool(given: ContextTool) -> Tool:
-    """Return a tool of a context as it is, and a function as the tool that it is made."""
-    if Tool in type(given).__mro__ or not callable(given):
-        return given  # type: ignore[return-value]  # what is no function is taken for a tool
-    return FunctionTool(given)
+def _pauses() -> Iterator[float]:
+    """Return how long to wait before each further attempt: longer each time, and never all at once."""
+    longest = _SHORTEST
+    while True:
+        yield uniform(longest / 2, longest)  # noqa: S311  # no secret
+        longest = min(2 * longest, _LONGEST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +225,7 @@ class _Opened:
 
 def _asking(provider: _Knowing) -> _Call[RunContext | None]:
     async def ask(run: ProviderRun) -> RunContext | None:
-        return _checked(await _awaited(provider.before_run(run)))
+        return checked_context(await _awaited(provider.before_run(run)))
 
     return ask
 
@@ -212,26 +242,5 @@ async def _awaited(returned: object) -> object:
     return await returned if inspect.isawaitable(returned) else returned
 
 
-def _failed(name: str, stage: _Stage, error: TertuliaError) -> Failed:
-    return Failed(provider=name, stage=stage, message=told_of(error, of=f"{name}.{stage}"))
-
-
-def _checked(returned: object) -> RunContext | None:
-    """Return a context that can be used; raises :class:`ProviderError` for what is none."""
-    if returned is None:
-        return None
-    if not isinstance(returned, RunContext):
-        raise ProviderError(f"it returned {_kind(returned)} where a RunContext or None was wanted")
-    if not isinstance(returned.instructions, str):
-        raise ProviderError(f"its instructions are {_kind(returned.instructions)}, and no text")
-    if isinstance(returned.messages, str):
-        raise ProviderError("its messages are one text; put it in a list")
-    messages = tuple(returned.messages)
-    for message in messages:
-        if not isinstance(message, Message | str):
-            raise ProviderError(f"among its messages is {_kind(message)}")
-    return replace(returned, messages=messages, tools=[as_tool(tool) for tool in returned.tools])
-
-
-def _kind(value: object) -> str:
-    return f"an object of type {type(value).__name__}"
+def _failed(name: str, stage: _Stage, error: TertuliaError) -> ProviderFailed:
+    return ProviderFailed(provider=name, stage=stage, message=told_of(error, of=f"{name}.{stage}"))

@@ -43,9 +43,9 @@ class KnowledgeProvider(BuildableContext):
         agent = Agent("openai:gpt-5-mini", context_providers=[handbook])
 
     ``store`` is a URL, whose store is opened when it is needed, or a store that stays yours to open and
-    to close; without one the documents live as long as this object. Of what fits, the ``top_k`` best passages are shown, in ``max_tokens``
-    tokens (estimated) at most; where nothing fits, nothing is. With ``as_tool`` the model is given a
-    tool instead, ``search_<collection>``, and asks itself.
+    to close; without one the documents live as long as this object. Of what fits, the ``top_k`` best
+    passages are shown, in ``max_tokens`` tokens (estimated) at most; where nothing fits, nothing is.
+    With ``as_tool`` the model is given a tool instead, ``search_<collection>``, and asks itself.
     """
 
     def __init__(  # noqa: PLR0913  # a public constructor
@@ -129,9 +129,9 @@ class KnowledgeProvider(BuildableContext):
 
     async def remove(self, document: str) -> None:
         """Erase a document, by its name or id; raises :class:`~tertulia.errors.NotFound`."""
-        for found in await self.list():
+        library = await self._ready()
+        async for found in library.documents(self._collection):
             if document in (found.id, found.name):
-                library = await self._ready()
                 await library.remove(found.id)
                 return
         raise NotFound("there is no such document in this collection")

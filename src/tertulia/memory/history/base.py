@@ -11,9 +11,10 @@ from tertulia.messages import Message
 class HistoryProvider(Protocol):
     """Keeps what is said in sessions, and gives it back.
 
-    Laws: what ``append`` has returned from is given by every later ``load`` of the same session (tenant,
-    agent and id), also in another process if the place is a shared one, and by that of no other
-    session. Messages come back as they were: id, role, content, author, flags, time; numbers and ids of
+    Laws: what ``append`` has returned from is given by every later ``load`` of the same session, also in
+    another process if the place is a shared one, and by that of no other session. A session is known
+    by tenant, agent, id and user: under one id every user has a session of their own, and so has nobody.
+    Messages come back as they were: id, role, content, author, flags, time; numbers and ids of
     runs may be lost. They keep the order of the appends, and their order within each; an append is
     kept altogether or not at all, and two at the same time do not mix. A message whose id the session
     has already is not kept again; messages that say the same under different ids are all kept. One

@@ -21,8 +21,8 @@ T = TypeVar("T")
 class FileHistoryProvider(HistoryProvider):
     """Keeps each session in a JSONL file of a directory, which is made when it is needed.
 
-    Its name is made of the session's id, as far as that can stand in one, and a digest of tenant, agent
-    and id. When an append has returned, file and directory are on the disk; what a crash has left of an
+    Its name is made of the session's id, as far as that can stand in one, and a digest of tenant, agent,
+    id and user. When an append has returned, file and directory are on the disk; what a crash has left of an
     append that did not return is not read, and cut off by the next one. Processes may share the
     directory; each session is written by one at a time.
     """

@@ -15,6 +15,8 @@ from tertulia.messages import Message
 
 ReduceOn: TypeAlias = Literal["read", "write"]
 _WHEN: Final = ("read", "write")
+_Key: TypeAlias = tuple[int, str, str, str | None]
+"""Tenant, agent, id and user."""
 
 
 @dataclass(slots=True)
@@ -45,7 +47,7 @@ class InMemoryHistoryProvider(HistoryProvider):
             raise InvalidInput("reduce_on is 'read' or 'write'")
         self.reducer: Final = reducer
         self.reduce_on: Final = reduce_on
-        self._sessions: defaultdict[tuple[int, str, str], _Kept] = defaultdict(_Kept)
+        self._sessions: defaultdict[_Key, _Kept] = defaultdict(_Kept)
 
     @property
     def store_url(self) -> str:
@@ -98,5 +100,5 @@ class InMemoryHistoryProvider(HistoryProvider):
         return list(kept.reduced)
 
 
-def _key(session: ProviderSession) -> tuple[int, str, str]:
-    return session.tenant, session.agent, session.id
+def _key(session: ProviderSession) -> _Key:
+    return session.tenant, session.agent, session.id, session.user

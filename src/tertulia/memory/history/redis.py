@@ -26,6 +26,9 @@ _FAMILIES: Final = {"valkey": "ValkeyError", "redis": "RedisError"}
 """Libraries whose clients can be lent, and what all their errors are."""
 _SECONDS: Final = 5.0
 """How long to wait for a connection, or for an answer."""
+_SLACK: Final = 4
+"""What part of ``max_messages`` there may be more before anything is trimmed."""
+_GREATEST: Final = 2**31 - 1
 _REMEMBERED: Final = 1000
 """How many ids of messages that were trimmed are still known, so that they are not kept again."""
 
@@ -85,16 +88,18 @@ return #texts
 class RedisHistoryProvider(HistoryProvider):
     """Keeps each session as a list of JSON texts under ``prefix:v1:{tenant:agent:session}``.
 
-    The parts of the key are percent-encoded, so that no two sessions share one; what stands in braces
+    The key of a user's session is ``prefix:v1:{tenant:agent:session:user}``. The parts are percent-encoded, so that no two sessions share one; what stands in braces
     keeps a session in one slot of a cluster. Give it the URL of a server, or lend it an asyncio client
     of the packages ``valkey`` or ``redis``, which it does not close.
 
     ``ttl_seconds`` is how long a session lives after the last append; reading does not prolong it.
 
-    ``max_messages`` bounds what is kept: after an append, the oldest messages go as long as that many
-    stay, and what stays begins with a user's message and has every call of a tool whose result it has.
-    So it keeps more where that many would begin in the middle of a turn, and everything if no place to
-    begin is found; that a reader sees more for a moment is possible as well. 0 keeps nothing at all.
+    ``max_messages`` bounds what is kept: when an append has made it a quarter more than that, the oldest
+    messages go as long as that many stay. So the beginning stays for many turns, and with it the prompt's
+    that a model's service has in its cache. What stays begins with a user's message and has every call
+    of a tool whose result it has: it is more where that many would begin in the middle of a turn, and
+    everything if no place to begin is found; that a reader sees more for a moment is possible as well.
+    0 keeps nothing at all.
     """
 
     def __init__(
@@ -108,11 +113,9 @@ class RedisHistoryProvider(HistoryProvider):
     ) -> None:
         if (url is None) == (client is None):
             raise InvalidInput("a history in Redis needs either a URL or a client")
-        if ttl_seconds is not None and ttl_seconds < 1:
-            raise InvalidInput("ttl_seconds is 1 or more")
-        if max_messages is not None and max_messages < 0:
-            raise InvalidInput("max_messages is 0 or more")
-        self._prefix, self._ttl, self._most = prefix, ttl_seconds or 0, max_messages
+        self._ttl = _whole_number(ttl_seconds, "ttl_seconds", least=1) or 0
+        self._most = _whole_number(max_messages, "max_messages", least=0)
+        self._prefix = prefix
         self._lent = client
         self._errors = _errors_of(_family_of(client) if url is None else _library())
         self._clients: PerLoop[_Client] = PerLoop(lambda: _client_of(url or ""))
@@ -135,7 +138,7 @@ class RedisHistoryProvider(HistoryProvider):
         keys = self._keys(session)
         with self._told():
             length = int(await self._client().eval(_APPEND, len(keys), *keys, self._ttl, *said))
-        if self._most is not None and length > self._most:
+        if self._most is not None and length > self._most + self._most // _SLACK:
             await self._trim(session, excess=length - self._most)
 
     async def forget(self, session: ProviderSession, ids: Collection[str]) -> None:
@@ -187,7 +190,9 @@ class RedisHistoryProvider(HistoryProvider):
 
     def _keys(self, session: ProviderSession) -> tuple[str, str, str]:
         """Return the keys of a session: its messages, their ids, and the ids of what was forgotten."""
-        parts = (str(session.tenant), session.agent, session.id)
+        parts = [str(session.tenant), session.agent, session.id]
+        if session.user is not None:
+            parts.append(session.user)
         encoded = ":".join(quote(check_text(part, what="the name of a session"), safe="") for part in parts)
         key = f"{self._prefix}:v1:{{{encoded}}}"
         return key, f"{key}:ids", f"{key}:forgotten"
@@ -202,6 +207,15 @@ class RedisHistoryProvider(HistoryProvider):
             yield
         except self._errors as error:
             raise ProviderError(f"the history in Redis failed: {type(error).__name__}") from error
+
+
+def _whole_number(given: object, name: str, *, least: int) -> int | None:
+    """Return what was given; raises :class:`InvalidInput` if it is neither a whole number nor nothing."""
+    if given is None:
+        return None
+    if not isinstance(given, int) or isinstance(given, bool) or not least <= given <= _GREATEST:
+        raise InvalidInput(f"{name} is a whole number, {least} or more, or None")
+    return given
 
 
 def _id_of(message: Message) -> str:

@@ -87,6 +87,8 @@ def rewritten(text: bytes, session: ProviderSession, *, without: Collection[str]
 
 def _head(session: ProviderSession) -> Line:
     names = {"agent": session.agent, "session": session.id}
+    if session.user is not None:
+        names["user"] = session.user
     checked = {key: check_text(name, what="the name of a session") for key, name in names.items()}
     return {"tertulia": 1, "tenant": session.tenant, **checked}
 

@@ -1,41 +1,23 @@
 """History in the server's own tables: its sessions are conversations, and the other way round."""
 
-import asyncio
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from typing import Final
 
 from typing_extensions import override
 
-from tertulia.conversations import Conversation, NewConversation
-from tertulia.definitions import AgentDefinition, StoredAgent
-from tertulia.errors import (
-    Conflict,
-    DuplicateName,
-    InvalidInput,
-    NotFound,
-    ProviderError,
-    SessionMismatch,
-    StoreError,
-)
-from tertulia.ids import AGENT, CONVERSATION, MESSAGE, is_id, new_id
-from tertulia.llms.per_loop import PerLoop
+from tertulia.conversations import Conversation
+from tertulia.errors import Conflict, InvalidInput, NotFound, ProviderError, StoreError
+from tertulia.ids import MESSAGE, is_id
 from tertulia.memory.history.base import HistoryProvider
+from tertulia.memory.history.loop_stores import LoopStores
+from tertulia.memory.history.session_rows import alias_of, aliased, find, have_share, make, shares
 from tertulia.memory.sessions import ProviderSession
 from tertulia.memory.tokens import tokens_of
 from tertulia.messages import Flag, Message
-from tertulia.stores import Store, open_store
+from tertulia.stores import Store
 
 _PAGE: Final = 500
-
-
-@dataclass(slots=True)
-class _Opened:
-    """The store of one event loop, once it is open."""
-
-    store: Store | None = None
-    one_opens: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class SQLHistoryProvider(HistoryProvider):
@@ -43,21 +25,24 @@ class SQLHistoryProvider(HistoryProvider):
 
     An agent that has it as its history works on that database: runs, locks and all. By itself it makes
     the agent (by its name) and the conversation (under the session's id) where they are not there, and
-    puts messages at its end. A session id under which another agent has a conversation already is used
-    together with the agent's own id. Messages must have ids of our own form, as those of all runs have, and
-    each can stand in one session only; others are refused with :class:`~tertulia.errors.InvalidInput`.
+    puts messages at its end. A session id under which another agent or user has a conversation already is
+    used together with the agent's own id and the user's digest. Messages must have ids of our own form, as
+    those of all runs have; others are refused with :class:`~tertulia.errors.InvalidInput`.
 
-    It opens the store when it is first asked, one for each event loop.
+    A session that begins with messages that stand in another one, as a branch does, has its messages
+    under ids of its own in the tables; they are loaded with those that they have. One that has begun
+    with others takes none that stand elsewhere.
+
+    It opens the store when it is first asked, one for each event loop, and closes it with that loop or when
+    nobody holds the provider any more.
     """
 
     def __init__(self, url: str | Store) -> None:
         self._lent = None if isinstance(url, str) else url
         self._url = url if isinstance(url, str) else ""
-        if self._lent is None:
-            open_store(self._url)  # so that a URL that cannot be right is known at once
         if self._url.startswith("memory:"):
             raise InvalidInput("memory:// is no database; use InMemoryHistoryProvider()")
-        self._opened: PerLoop[_Opened] = PerLoop(_Opened)
+        self._stores = LoopStores(self._url) if self._lent is None else None
 
     @property
     def store_url(self) -> str:
@@ -68,21 +53,23 @@ class SQLHistoryProvider(HistoryProvider):
     async def load(self, session: ProviderSession) -> list[Message]:
         with _told():
             store = await self._store()
-            found = await _find(store, session)
-            return [] if found is None else _remembered(await _all(store, found))
+            found = await find(store, session)
+            if found is None:
+                return []
+            return await _own(store, found, _remembered(await _all(store, found)))
 
     async def recent(self, session: ProviderSession, *, limit: int) -> list[Message]:
         """Return the newest ``limit`` messages of a session, oldest of them first."""
         with _told():
             store = await self._store()
-            found = await _find(store, session)
+            found = await find(store, session)
             newest: list[Message] = []
             upto, missing = 0 if found is None else found.head, limit
             while found is not None and missing > 0 and upto > 0:
                 page = await store.conversations.recent(session.tenant, found.id, upto=upto, limit=missing)
                 newest += _remembered(page)
                 upto, missing = page[-1].number - 1 if page else 0, limit - len(newest)
-            return newest[::-1]
+            return [] if found is None else await _own(store, found, newest[::-1])
 
     @override
     async def append(self, session: ProviderSession, messages: Sequence[Message]) -> None:
@@ -90,9 +77,15 @@ class SQLHistoryProvider(HistoryProvider):
             raise InvalidInput(f"a message has an id of another form than ours: {MESSAGE}_ and 32 digits")
         with _told():
             store = await self._store()
-            found = await _find(store, session) or await _make(store, session)
-            tokens = [tokens_of(message.content) for message in messages]
-            await store.conversations.append(session.tenant, found.id, messages, tokens=tokens)
+            found = await find(store, session) or await make(store, session)
+            try:
+                await _append(store, found, await _own(store, found, messages))
+            except InvalidInput:
+                # Nothing stands in it, but one of these may stand elsewhere: then it is a branch.
+                if found.head or await shares(store, found):
+                    raise
+                await _append(store, found, aliased(messages, within=found))
+                await have_share(store, found)
 
     async def forget(self, session: ProviderSession, ids: Collection[str]) -> None:
         """Erase messages of a session, and of all branches that share them; raises while a run says them.
@@ -101,35 +94,25 @@ class SQLHistoryProvider(HistoryProvider):
         """
         with _told():
             store = await self._store()
-            found = await _find(store, session)
+            found = await find(store, session)
             if found is None:
                 return
-            gone = [message.number for message in await _all(store, found) if message.id in ids]
+            is_branch = await shares(store, found)
+            gone_ids = {alias_of(each, within=found) for each in ids} if is_branch else ids
+            gone = [message.number for message in await _all(store, found) if message.id in gone_ids]
             if gone:
                 await store.conversations.mark(session.tenant, found.id, gone, Flag.DELETED)
 
     @override
     async def close(self) -> None:
-        here = asyncio.get_running_loop()
-        for loop, opened in self._opened.take_all():
-            store, opened.store = opened.store, None
-            if store is not None and loop is here:
-                await store.close()
-            elif store is not None and not loop.is_closed():
-                # What belongs to another loop is closed there; if that is just ending, with it.
-                with suppress(RuntimeError):
-                    asyncio.run_coroutine_threadsafe(store.close(), loop)
+        if self._stores is not None:
+            await self._stores.close()
 
     async def _store(self) -> Store:
-        if self._lent is not None:
-            return self._lent
-        opened = self._opened.get()
-        async with opened.one_opens:
-            if opened.store is None:
-                store = open_store(self._url)
-                await store.open()
-                opened.store = store
-            return opened.store
+        if self._stores is not None:
+            return await self._stores.opened()
+        assert self._lent is not None
+        return self._lent
 
 
 @contextmanager
@@ -141,18 +124,16 @@ def _told() -> Iterator[None]:
         raise ProviderError(f"the store of the history: {error}", retry_after=error.retry_after) from error
 
 
-async def _find(store: Store, session: ProviderSession) -> Conversation | None:
-    """Return the conversation that a session is; None if there is none yet."""
-    try:
-        agent = await store.agents.get(session.tenant, session.agent)
-    except NotFound:
-        return None
-    for name in (session.id, _qualified(session, agent)):
-        with suppress(NotFound):
-            found = await store.conversations.get(session.tenant, name)
-            if found.agent_id == agent.id:
-                return found
-    return None
+async def _append(store: Store, found: Conversation, messages: Sequence[Message]) -> None:
+    tokens = [tokens_of(message.content) for message in messages]
+    await store.conversations.append(found.tenant, found.id, messages, tokens=tokens)
+
+
+async def _own(store: Store, found: Conversation, messages: Sequence[Message]) -> list[Message]:
+    """Return messages as they are known in the tables, or those of the tables as they are known here."""
+    if messages and await shares(store, found):
+        return aliased(messages, within=found)
+    return list(messages)
 
 
 async def _all(store: Store, found: Conversation) -> list[Message]:
@@ -168,38 +149,3 @@ async def _all(store: Store, found: Conversation) -> list[Message]:
 
 def _remembered(messages: Sequence[Message]) -> list[Message]:
     return [message for message in messages if not message.flags & Flag.DELETED]
-
-
-async def _make(store: Store, session: ProviderSession) -> Conversation:
-    """Return the conversation that a session is, made now, or just before by somebody else."""
-    agent = await _agent(store, session)
-    try:
-        return await store.conversations.create(session.tenant, _new(session, agent, session.id))
-    except SessionMismatch:
-        new = _new(session, agent, _qualified(session, agent))
-        return await store.conversations.create(session.tenant, new)
-
-
-async def _agent(store: Store, session: ProviderSession) -> StoredAgent:
-    try:
-        return await store.agents.get(session.tenant, session.agent)
-    except NotFound:
-        definition = AgentDefinition(name=session.agent).checked()
-    try:
-        return await store.agents.create(session.tenant, new_id(AGENT), definition)
-    except DuplicateName:
-        return await store.agents.get(session.tenant, session.agent)
-
-
-def _new(session: ProviderSession, agent: StoredAgent, name: str) -> NewConversation:
-    is_ours = is_id(name, prefix=CONVERSATION)
-    return NewConversation(
-        id=name if is_ours else new_id(CONVERSATION),
-        agent_id=agent.id,
-        alias=None if is_ours else name,
-        user_id=session.user,
-    )
-
-
-def _qualified(session: ProviderSession, agent: StoredAgent) -> str:
-    return f"{agent.id}/{session.id}"

@@ -70,8 +70,8 @@ class Library:
         """Take a document in, in place of one with its name; return it as it is kept.
 
         The same document again changes nothing. Raises :class:`~tertulia.errors.InvalidInput`, naming it
-        and saying what to do, if it cannot be read, :class:`~tertulia.errors.MissingExtra` for a PDF without its
-        library, and :class:`~tertulia.errors.StoreBusy` while too many are read at once.
+        and saying what to do, if it cannot be read, :class:`~tertulia.errors.MissingExtra` for a PDF
+        without its library, and :class:`~tertulia.errors.StoreBusy` while too many are read at once.
         """
         check_collection(collection)
         check_document_name(name)

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -31,6 +32,9 @@ _Key: TypeAlias = tuple[int, str, int]
 MOST_TOKENS: Final = 400_000
 """What a reducer leaves has at most so many estimated tokens; models are rarely shown as much."""
 
+MOST_VIEWS: Final = 8
+"""For so many reducers at most it is kept what is shown of a conversation."""
+
 _PAGE: Final = 200
 _OVERHEAD: Final = 2_000
 """Bytes that a kept message takes beside its text, roughly."""
@@ -57,6 +61,8 @@ class ReducedView(View):
 
     Whenever something was cut or changed, what is shown from then on is kept in ``states``; so it is
     read from there on only, in this process or another, and no model is asked twice for one summary.
+    A reducer that cannot be described (:func:`~tertulia.memory.reducers.identity.description`) shares it
+    with no other view.
     If what is already written has changed, the whole log is gone through again. In this process it is
     kept ready, in at most ``cache_bytes``.
     """
@@ -200,12 +206,20 @@ class ReducedView(View):
         before = None if found is None else decode_state(found.value)
         if before is not None and before.version == state.version and before.head >= state.head:
             return
-        try:
+        with suppress(VersionMoved, NotFound):
             await self._states.put(
                 tenant, scope, self._source, state.encode(), expected_version=found.version if found else 0
             )
-        except (VersionMoved, NotFound):
-            return
+            if found is None:
+                await self._forget_oldest(tenant, scope)
+
+    async def _forget_oldest(self, tenant: int, scope: str) -> None:
+        """Take away what was kept for other reducers, long ago; agents that take turns each have theirs."""
+        kept = await self._states.all_of(tenant, scope)
+        others = [each for each in kept if each.startswith(VIEW_SOURCE) and each != self._source]
+        others.sort(key=lambda source: _head(kept[source].value))
+        for source in others[: max(0, len(others) - MOST_VIEWS + 1)]:
+            await self._states.put(tenant, scope, source, None, expected_version=kept[source].version)
 
     def _take(self, key: _Key) -> _Kept | None:
         kept = self._kept.pop(key, None)
@@ -245,6 +259,12 @@ def _bounded(reducer: Reducer, most_tokens: int) -> Reducer:
 
 def _place(message: Message, read: dict[int, Message]) -> Place:
     return message.number if message.number and read.get(message.number) == message else message
+
+
+def _head(value: str) -> int:
+    """Return how far what is kept has come; what cannot be read has come nowhere."""
+    state = decode_state(value)
+    return 0 if state is None else state.head
 
 
 def _weight(message: Message) -> int:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from tertulia.conversations import DEFAULT_TENANT, Conversation, Run, RunStatus
-from tertulia.stores import Store
+from tertulia.stores.base import Store
 
 HOLDING: Final = frozenset({RunStatus.RUNNING, RunStatus.WAITING})
 _PAGE: Final = 100

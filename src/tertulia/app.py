@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tertulia.agent.stored import PERFORMER, AgentPerformer, Program
 from tertulia.agent_settings import RunLimits
-from tertulia.conversations import DEFAULT_TENANT
-from tertulia.definitions import ContextChoice, ToolChoice
+from tertulia.conversations import DEFAULT_TENANT, Conversation
+from tertulia.definitions import AgentDefinition, ContextChoice, ToolChoice
 from tertulia.engine import Probe, unobserved
 from tertulia.errors import InvalidInput
 from tertulia.hints import open_hints
@@ -18,6 +18,7 @@ from tertulia.memory.context import CONTEXTS
 from tertulia.memory.context.asking import check_names
 from tertulia.memory.context.base import ContextProvider
 from tertulia.memory.context.building import Means
+from tertulia.messages import Flag
 from tertulia.registry import load
 from tertulia.runtime import Runtime
 from tertulia.settings import Settings
@@ -62,6 +63,7 @@ class App:
         self._databases = _databases(settings)
         self._programs = _programs(settings, agents)
         programs = self._performers()
+        self._carried = frozenset(programs)
         self._agents = AgentPerformer(
             self.store,
             self.models,
@@ -141,6 +143,23 @@ class App:
         It is kept nowhere. Raises ``NotFound``, and what :func:`tertulia.turn.summarize` raises.
         """
         return await self._agents.summarize(await self.store.conversations.get(tenant, conversation))
+
+    async def mark(
+        self, conversation: str, numbers: Sequence[int], flag: Flag, *, tenant: int = DEFAULT_TENANT
+    ) -> Conversation:
+        """Withdraw or erase messages, also with history providers of a program; return the conversation.
+
+        Raises what :meth:`~tertulia.stores.base.ConversationStore.mark` raises, and when it is done in the
+        log :class:`~tertulia.errors.ProviderError` or :class:`~tertulia.errors.NotServedHere` if it is not
+        done, or perhaps not done, everywhere. It may be asked for again.
+        """
+        marked = await self.store.conversations.mark(tenant, conversation, numbers, flag)
+        await self._agents.forget(marked, frozenset(numbers))
+        return marked
+
+    def is_served(self, agent: AgentDefinition) -> bool:
+        """Whether runs of an agent can be carried out here: if it is part of a program, that is needed."""
+        return not agent.program or agent.program in self._carried
 
     def _performers(self) -> Mapping[str, Program]:
         if self._programs is None:

@@ -36,15 +36,19 @@ class NotebookHistory:
         self._kept = PLACES.setdefault(notebook, {})
 
     async def load(self, session):
-        return list(self._kept.get((session.tenant, session.agent, session.id), {}).values())
+        return list(self._kept.get(key_of(session), {}).values())
 
     async def append(self, session, messages):
-        kept = self._kept.setdefault((session.tenant, session.agent, session.id), {})
+        kept = self._kept.setdefault(key_of(session), {})
         for message in messages:
             kept.setdefault(message.id, message)
 
     async def close(self):
         pass
+
+
+def key_of(session):
+    return session.tenant, session.agent, session.id, session.user
 '''
 
 

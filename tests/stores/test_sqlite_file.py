@@ -121,7 +121,7 @@ async def test_disk_without_room_from_the_beginning_takes_nothing_in_and_shows_w
     conversation = await a_conversation(first)
     await first.close()
     (tmp_path / "t.db-ballast").unlink()
-    (tmp_path / "t.db-ballast-new").mkdir()  # in whose place no file can be put
+    (tmp_path / "t.db-ballast").mkdir()  # in whose place no file can be put
 
     store = open_store(f"sqlite:///{tmp_path / 't.db'}")
     await store.open()

@@ -25,11 +25,11 @@ from tertulia.errors import InvalidInput, NotFound, SessionMismatch
 from tertulia.events import Event
 from tertulia.llms.base import LLM
 from tertulia.llms.models import Models
-from tertulia.memory.context.asking import user_scope
 from tertulia.memory.context.base import ContextProvider
 from tertulia.memory.history.base import HistoryProvider
 from tertulia.memory.history.service import SERVICE
 from tertulia.memory.reducers.base import Reducer
+from tertulia.memory.states import forget_user
 from tertulia.memory.views.base import LOG
 from tertulia.runtime import Runtime
 from tertulia.settings import load_settings
@@ -280,7 +280,8 @@ class Agent:
         """
         check_user(user)
         runtime = await self._host.runtime()
-        return await runtime.store.states.forget(DEFAULT_TENANT, user_scope(self.name, user))
+        states = runtime.store.states
+        return await forget_user(states, tenant=DEFAULT_TENANT, agent=self.name, user=user)
 
     async def close(self) -> None:
         """Let go of everything that was opened; it opens again when it is asked again."""

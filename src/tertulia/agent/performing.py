@@ -1,6 +1,6 @@
 """Carrying out the runs of an agent that a program has."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from typing_extensions import override
@@ -12,6 +12,7 @@ from tertulia.conversations import Conversation
 from tertulia.definitions import StoredAgent
 from tertulia.engine import ActiveRun, Performer, Turn
 from tertulia.llms.base import LLM
+from tertulia.memory.history.opened import HistorySessions
 from tertulia.memory.history.service import LinkedHistory
 from tertulia.memory.states import States
 from tertulia.memory.views.base import View
@@ -21,6 +22,7 @@ from tertulia.memory.views.reduced import ReducedView
 from tertulia.stores.base import Store
 from tertulia.tools.base import Tool
 from tertulia.turn import Speaker, Windows, speak, summarize
+from tertulia.turn.copying import forget
 from tertulia.turn.speaker import Beside
 
 
@@ -52,6 +54,11 @@ class ProgramPerformer(Performer):
         tools = await parts.toolbox.pick_what_is_there(parts.choices, tenant=conversation.tenant)
         agent = self._agent(conversation, version=conversation.agent_version)
         return await summarize(conversation, self._speaker(agent, {}, tools), self._view)
+
+    async def forget(self, conversation: Conversation, ids: Collection[str]) -> None:
+        """Have the agent's history providers forget messages, as :func:`tertulia.turn.copying.forget` does."""
+        sessions = HistorySessions(States(self._store.states), self._parts.definition.name)
+        await forget(self._parts.histories.told, conversation, ids, sessions=sessions)
 
     def _speaker(
         self, agent: StoredAgent, options: Mapping[str, object], tools: Mapping[str, Tool]

@@ -1,6 +1,6 @@
 """Stored agents: whoever carries out their runs."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, Protocol
 
 from typing_extensions import override
@@ -27,6 +27,7 @@ from tertulia.turn.speaker import Beside
 PERFORMER: Final = "agent"
 """Name of the performer of stored agents: any process with their store can be it."""
 _KEPT: Final = 1024
+_PAGE: Final = 500
 
 
 class Program(Performer, Protocol):
@@ -34,6 +35,13 @@ class Program(Performer, Protocol):
 
     async def summarize(self, conversation: Conversation) -> dict[str, Any]:
         """Return a summary of a conversation, as :func:`tertulia.turn.summarize` does; nothing is kept."""
+        ...
+
+    async def forget(self, conversation: Conversation, ids: Collection[str]) -> None:
+        """Have messages forgotten by whoever keeps them beside the log.
+
+        Raises :class:`~tertulia.errors.ProviderError` if somebody cannot.
+        """
         ...
 
 
@@ -80,6 +88,33 @@ class AgentPerformer(Performer):
         choices = agent.definition.tools
         tools = await self._toolbox.pick_what_is_there(choices, tenant=conversation.tenant)
         return await summarize(conversation, self._speaker(agent, {}, tools), self._view)
+
+    async def forget(self, conversation: Conversation, numbers: Collection[int]) -> None:
+        """Have messages that were taken back in the log forgotten by whoever keeps them beside it.
+
+        Raises :class:`~tertulia.errors.ProviderError` if somebody cannot, and
+        :class:`~tertulia.errors.NotServedHere` if that is not known here.
+        """
+        agent = await self._agent(conversation, conversation.agent_version)
+        if name := agent.definition.program:
+            try:
+                program = self._program(name)
+            except NotServedHere as error:
+                raise NotServedHere(f"done in the log, and perhaps not everywhere: {error}") from error
+            await program.forget(conversation, await self._ids_of(conversation, numbers))
+
+    async def _ids_of(self, conversation: Conversation, numbers: Collection[int]) -> list[str]:
+        """Return the ids of messages by their numbers."""
+        found: list[str] = []
+        after, last = min(numbers) - 1, max(numbers)
+        while page := await self._store.conversations.messages(
+            conversation.tenant, conversation.id, after=after, limit=min(_PAGE, last - after)
+        ):
+            found += [message.id for message in page if message.number in numbers]
+            after = page[-1].number
+            if after >= last:
+                break
+        return found
 
     def _speaker(
         self, agent: StoredAgent, options: Mapping[str, object], tools: Mapping[str, Tool]

@@ -52,7 +52,7 @@ class Conversations:
             f"{one}/withdraw",
             self.withdraw_messages,
             methods=["POST"],
-            responses=answers(forms.StoredConversation, 404, 408, 409, 413, 415, 422, 503),
+            responses=answers(forms.StoredConversation, 404, 408, 409, 413, 415, 422, 502, 503),
             openapi_extra=described(forms.Withdraw),
         )
         add(
@@ -72,7 +72,7 @@ class Conversations:
             f"{one}/messages/{{number}}",
             self.erase_message,
             methods=["DELETE"],
-            responses=answers(forms.Message, 404, 409, 422, 503),
+            responses=answers(forms.Message, 404, 409, 422, 502, 503),
         )
 
     async def get_conversation(self, request: Request, conversation_id: named.Name) -> Response:
@@ -116,12 +116,14 @@ class Conversations:
         return as_response(conversation_row(branch))
 
     async def withdraw_messages(self, request: Request, conversation_id: named.Name) -> Response:
-        """Have models shown these messages no more; they stay in the log."""
+        """Have models shown these messages no more; they stay in the log.
+
+        History providers of an agent in Python forget them. If one cannot, that is answered with 502,
+        and done in the log nevertheless.
+        """
         form = await read(request, forms.Withdraw)
         conversation = await self._found(request, conversation_id)
-        changed = await self._app.store.conversations.mark(
-            DEFAULT_TENANT, conversation.id, form.numbers, Flag.WITHDRAWN
-        )
+        changed = await self._app.mark(conversation.id, form.numbers, Flag.WITHDRAWN, tenant=DEFAULT_TENANT)
         return as_response(conversation_row(changed))
 
     async def close_conversation(self, request: Request, conversation_id: named.Name) -> Response:
@@ -140,10 +142,14 @@ class Conversations:
     async def erase_message(
         self, request: Request, conversation_id: named.Name, number: named.Number
     ) -> Response:
-        """Erase what a message says, in every branch that shares it; its number stays."""
+        """Erase what a message says, in every branch that shares it; its number stays.
+
+        History providers of an agent in Python forget it. If one cannot, that is answered with 502, and
+        done in the log nevertheless.
+        """
         conversation = await self._found(request, conversation_id)
         stored = self._app.store.conversations
-        await stored.mark(DEFAULT_TENANT, conversation.id, [number], Flag.DELETED)
+        await self._app.mark(conversation.id, [number], Flag.DELETED, tenant=DEFAULT_TENANT)
         found = await stored.messages(DEFAULT_TENANT, conversation.id, after=number - 1, limit=1)
         if not found:
             raise NotFound(f"the conversation has no message {number}")

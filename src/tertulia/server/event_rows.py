@@ -74,6 +74,7 @@ def _finished(event: RunFinished) -> dict[str, object]:
         "status": event.status,
         "error": error_of(event.failure, run_id=event.run_id, conversation=event.conversation_id),
         "usage": usage_row(event.usage),
+        "finish_reason": event.finish_reason or None,
         "messages": [message_row(message) for message in event.messages],
     }
 

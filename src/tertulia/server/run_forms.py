@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from tertulia.conversations import JobStatus, RunStatus
 from tertulia.server.bodies import Body, shown_as
 from tertulia.server.options import Options
-from tertulia.server.tutorial_forms import Closed, Ident
+from tertulia.server.tutorial_forms import WHOSE, Closed, Ident, User
 
 MAX_NUMBER = 2**53
 """Of a message; what JSON's readers everywhere read exactly."""
@@ -76,6 +76,7 @@ class NewRun(Options, Mode):
     agent_id: Ident | None = Field(
         default=None, description="Instead of a conversation: begin a new one with this agent."
     )
+    user: User | None = Field(default=None, description=f"Only with `agent_id`. {WHOSE}")
     edit: Number | None = Field(
         default=None,
         description="Number of a message of the user: the new message is said in its place, in a branch of "

@@ -16,7 +16,7 @@ from tertulia.events import RunFinished
 from tertulia.ids import CONVERSATION, RUN, new_id
 from tertulia.messages import Message, check_text
 from tertulia.runtime import RunOptions, check_key
-from tertulia.server import named, waiting
+from tertulia.server import named, users, waiting
 from tertulia.server import run_forms as forms
 from tertulia.server.bodies import Direct, described, described_if_any, read, read_if_any
 from tertulia.server.closing import closed_by_end, closed_row, closed_since
@@ -82,7 +82,7 @@ class Runs:
             f"{one}/decide",
             self.decide_run,
             responses=answers(forms.Run, 404, 408, 409, 413, 415, 422, 503),
-            openapi_extra=described(forms.Decide) | ONCE,
+            openapi_extra=described(forms.Decide, examples=forms.DECISIONS) | ONCE,
         )
         post(
             f"{one}/retry",
@@ -108,6 +108,7 @@ class Runs:
         except ConversationClosed as error:
             closed_one = await named.closed_one(self._app.store, form.conversation_id)
             return respond(error, conversation=closed_one)
+        users.check_repeated(form.user, ticket.conversation, conversation=form.conversation_id)
         return await self._answer(request, ticket, form, key=options.idempotency_key)
 
     async def get_run(self, request: Request, run_id: named.Ident) -> Response:
@@ -237,6 +238,7 @@ class Runs:
         return await decided_before(self._app.store.runs, run_id, decision)
 
     async def _addressed(self, form: forms.NewRun, options: RunOptions) -> str | NewConversation | Branch:
+        users.check_new(form.user, conversation=form.conversation_id)
         if form.conversation_id is not None and form.agent_id is None:
             if form.edit is not None:
                 if options.expected_head is not None or options.multitask != "enqueue":
@@ -248,7 +250,7 @@ class Runs:
             return check_text(form.conversation_id, what="conversation_id")
         if form.agent_id is not None and form.conversation_id is None and form.edit is None:
             agent_id = await named.agent_id(self._app.store, form.agent_id)
-            return NewConversation(id=new_id(CONVERSATION), agent_id=agent_id)
+            return NewConversation(id=new_id(CONVERSATION), agent_id=agent_id, user_id=form.user)
         raise InvalidInput(
             "name either a conversation_id, with the message to edit if any, or, to begin a new "
             "conversation, an agent_id"

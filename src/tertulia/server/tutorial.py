@@ -14,7 +14,7 @@ from tertulia.events import RunFinished
 from tertulia.ids import AGENT, CONVERSATION, is_id, new_id
 from tertulia.messages import check_text
 from tertulia.runtime import check_alias
-from tertulia.server import exchanges, named, waiting
+from tertulia.server import exchanges, named, users, waiting
 from tertulia.server import tutorial_forms as forms
 from tertulia.server.bodies import Direct, described, read
 from tertulia.server.closing import closed_row
@@ -121,8 +121,11 @@ class Tutorial:
                 raise SessionMismatch
         else:
             alias = None if form.id is None else check_alias(form.id)
-            new = NewConversation(id=new_id(CONVERSATION), agent_id=agent_id, alias=alias)
+            new = NewConversation(
+                id=new_id(CONVERSATION), agent_id=agent_id, alias=alias, user_id=form.user
+            )
             conversation = await store.create(DEFAULT_TENANT, new, once=once)
+        users.check_user(form.user, conversation)
         note(request.scope, conversation=conversation.id)
         return as_response(conversation_row(conversation))
 
@@ -177,6 +180,7 @@ class Tutorial:
         except ConversationClosed as error:
             closed_one = await named.closed_one(self._app.store, form.conversation_id)
             return respond(error, conversation=closed_one)
+        users.check_repeated(form.user, ticket.conversation, conversation=form.conversation_id)
         note(request.scope, run=ticket.run.id, conversation=ticket.conversation.id)
         key, shown_id = options.idempotency_key, form.conversation_id or ticket.conversation.shown_id
         try:
@@ -204,9 +208,10 @@ class Tutorial:
         return as_response(summary | {"conversation_id": form.conversation_id})
 
     async def _addressed(self, form: forms.Chat) -> str | NewConversation:
+        users.check_new(form.user, conversation=form.conversation_id)
         if form.conversation_id is not None and form.agent_id is None:
             return check_text(form.conversation_id, what="conversation_id")
         if form.agent_id is not None and form.conversation_id is None:
             agent_id = await named.agent_id(self._app.store, form.agent_id)
-            return NewConversation(id=new_id(CONVERSATION), agent_id=agent_id)
+            return NewConversation(id=new_id(CONVERSATION), agent_id=agent_id, user_id=form.user)
         raise InvalidInput("name either a conversation_id or, to begin a new conversation, an agent_id")

@@ -18,6 +18,12 @@ def _printable(text: str) -> str:
 
 
 Ident = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+User = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_printable)]
+"""Who speaks in a conversation, as whoever runs the service calls them."""
+WHOSE: Final = (
+    "Who speaks in the new conversation, by a name or an id of yours: what context providers learn of them "
+    "they know in their other conversations with this agent."
+)
 MAX_MODEL: Final = 200
 MAX_MODELS: Final = 8
 ModelName = Annotated[str, Field(max_length=MAX_MODEL), AfterValidator(_printable)]
@@ -110,6 +116,7 @@ class CreateConversation(Body):
         default=None,
         description="An id of your own. The same one again names the same conversation.",
     )
+    user: User | None = Field(default=None, description=WHOSE)
 
 
 class Chat(Options):
@@ -128,6 +135,7 @@ class Chat(Options):
     agent_id: Ident | None = Field(
         default=None, description="Instead of a conversation: begin a new one with this agent."
     )
+    user: User | None = Field(default=None, description=f"Only with `agent_id`. {WHOSE}")
 
 
 class Summarize(Body):

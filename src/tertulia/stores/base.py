@@ -190,7 +190,7 @@ class ConversationStore(Protocol):
 class SupportsTaking(Protocol):
     """A store in the memory of this process: conversations can be taken out of it and put in whole.
 
-    None of these waits for anything.
+    None of these waits for anything but its turn.
     """
 
     def take(self, tenant: int, conversation_id: str) -> "Taken":
@@ -215,7 +215,9 @@ class SupportsTaking(Protocol):
         """Forget a conversation that no other is a branch of, with its runs, states and keys.
 
         Nothing happens if it is not there; raises ``ConversationBusy`` while a run holds it or waits
-        in line, ``InvalidInput`` if a branch shares messages of it.
+        in line, ``InvalidInput`` if a branch shares messages of it, and
+        :class:`~tertulia.errors.StoreBusy` if somebody uses the store at this moment: ask again. It is
+        the only one of these that does not wait, so that whoever collects garbage may call it.
         """
         ...
 

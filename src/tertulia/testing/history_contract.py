@@ -26,6 +26,7 @@ from tertulia.testing.history_samples import (
     AGENTS,
     NAMES,
     PARTS,
+    USERS,
     a_message,
     a_session,
     some_messages,
@@ -209,21 +210,43 @@ class HistoryContract(ForgettingLaws):
         assert what_counts(await history.load(a_session(tenant=7))) == [theirs]
         assert await history.load(a_session(tenant=70)) == []
 
-    async def test_sessions_of_users_are_kept_apart(self, history: HistoryProvider) -> None:
-        ada, bob = a_message("Ada's"), a_message("Bob's")
+    async def test_users_are_kept_apart_under_one_id(self, history: HistoryProvider) -> None:
+        said = {user: a_message(f"{user}") for user in USERS}
 
-        await history.append(a_session("one", user="ada"), [ada])
-        await history.append(a_session("two", user="bob"), [bob])
+        for user, message in said.items():
+            await history.append(a_session(user=user), [message])
 
-        assert what_counts(await history.load(a_session("one", user="ada"))) == [ada]
-        assert what_counts(await history.load(a_session("two", user="bob"))) == [bob]
+        for user, message in said.items():
+            assert what_counts(await history.load(a_session(user=user))) == [message]
+        assert await history.load(a_session(user="nobody yet")) == []
 
-    async def test_session_is_known_by_tenant_agent_and_id(self, history: HistoryProvider) -> None:
-        said = a_message()
+    async def test_users_who_begin_one_session_at_once_are_kept_apart(
+        self, history: HistoryProvider, other: HistoryProvider
+    ) -> None:
+        said = {user: a_message(f"{user}") for user in USERS}
 
-        await history.append(a_session(user="ada"), [said])
+        await asyncio.gather(
+            *(
+                provider.append(a_session(user=user), [message])
+                for user, message in said.items()
+                for provider in (history, other)
+            )
+        )
 
-        assert what_counts(await history.load(a_session())) == [said]
+        for user, message in said.items():
+            assert what_counts(await history.load(a_session(user=user))) == [message]
+
+    async def test_newest_messages_are_those_of_the_user(self, history: HistoryProvider) -> None:
+        if not isinstance(history, SupportsRecent):
+            return
+        ada, bob = some_messages(3), some_messages(2)
+
+        await history.append(a_session(user="ada"), ada)
+        await history.append(a_session(user="bob"), bob)
+
+        assert what_counts(await history.recent(a_session(user="ada"), limit=2)) == ada[-2:]
+        assert what_counts(await history.recent(a_session(user="bob"), limit=9)) == bob
+        assert await history.recent(a_session(), limit=9) == []
 
     async def test_what_is_given_out_is_nobody_elses(self, history: HistoryProvider) -> None:
         said = some_messages(2)

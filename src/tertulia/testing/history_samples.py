@@ -32,6 +32,8 @@ NAMES: Final = (
 )
 """Ids of sessions that are easily taken for each other, or for something else."""
 AGENTS: Final = ("Chef", "chef", "Chef/2", "Chef%2F2", "Köchin 🍳", "c" * 200)
+USERS: Final = (None, "", "ada", "Ada", "ada:s1", "ada/s1", "Köchin 🍳", "u" * 300)
+"""Users who may have a session of one id, and whoever has none."""
 PARTS: Final[dict[str, tuple[Role, tuple[Part, ...]]]] = {
     "text": ("user", text_content("hi")),
     "scripts": ("user", text_content("👩‍🍳 ğüşî 中文 عربى \u2028 \u202e \ufeff \U0010ffff")),

@@ -88,9 +88,10 @@ return #texts
 class RedisHistoryProvider(HistoryProvider):
     """Keeps each session as a list of JSON texts under ``prefix:v1:{tenant:agent:session}``.
 
-    The key of a user's session is ``prefix:v1:{tenant:agent:session:user}``. The parts are percent-encoded, so that no two sessions share one; what stands in braces
-    keeps a session in one slot of a cluster. Give it the URL of a server, or lend it an asyncio client
-    of the packages ``valkey`` or ``redis``, which it does not close.
+    The key of a user's session is ``prefix:v1:{tenant:agent:session:user}``. The parts are
+    percent-encoded, so that no two sessions share one; what stands in braces keeps a session in one slot
+    of a cluster. Give it the URL of a server, or lend it an asyncio client of the packages ``valkey`` or
+    ``redis``, which it does not close.
 
     ``ttl_seconds`` is how long a session lives after the last append; reading does not prolong it.
 

@@ -38,11 +38,10 @@ class SQLHistoryProvider(HistoryProvider):
     """
 
     def __init__(self, url: str | Store) -> None:
-        self._lent = None if isinstance(url, str) else url
         self._url = url if isinstance(url, str) else ""
         if self._url.startswith("memory:"):
             raise InvalidInput("memory:// is no database; use InMemoryHistoryProvider()")
-        self._stores = LoopStores(self._url) if self._lent is None else None
+        self._given = LoopStores(url) if isinstance(url, str) else url
 
     @property
     def store_url(self) -> str:
@@ -78,14 +77,15 @@ class SQLHistoryProvider(HistoryProvider):
         with _told():
             store = await self._store()
             found = await find(store, session) or await make(store, session)
-            try:
-                await _append(store, found, await _own(store, found, messages))
-            except InvalidInput:
-                # Nothing stands in it, but one of these may stand elsewhere: then it is a branch.
-                if found.head or await shares(store, found):
-                    raise
-                await _append(store, found, aliased(messages, within=found))
-                await have_share(store, found)
+            if not await shares(store, found):
+                try:
+                    return await _append(store, found, messages)
+                except InvalidInput:
+                    if found.head:
+                        raise
+                    # One of the first messages may stand elsewhere: then this is a branch.
+                    await have_share(store, found)
+            await _append(store, found, aliased(messages, within=found))
 
     async def forget(self, session: ProviderSession, ids: Collection[str]) -> None:
         """Erase messages of a session, and of all branches that share them; raises while a run says them.
@@ -105,14 +105,11 @@ class SQLHistoryProvider(HistoryProvider):
 
     @override
     async def close(self) -> None:
-        if self._stores is not None:
-            await self._stores.close()
+        if isinstance(self._given, LoopStores):
+            await self._given.close()
 
     async def _store(self) -> Store:
-        if self._stores is not None:
-            return await self._stores.opened()
-        assert self._lent is not None
-        return self._lent
+        return await self._given.opened() if isinstance(self._given, LoopStores) else self._given
 
 
 @contextmanager

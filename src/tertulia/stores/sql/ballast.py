@@ -1,18 +1,22 @@
 """A file beside the database that gives its room up when the disk is full."""
 
+import glob
 import os
 import shutil
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Final, TypeAlias
+from uuid import uuid4
 
 SIZE: Final = 2 * 2**20
 """Bytes: enough for some hundred answers."""
 
 _PAUSE: Final = 1.0
+_LEFT_BEHIND: Final = 60.0
+"""Seconds after which nobody goes on with a file that has not taken its place."""
 _Clock: TypeAlias = Callable[[], float]
 _Free: TypeAlias = Callable[[Path], int]
 
@@ -74,14 +78,23 @@ class Ballast:
         return False
 
     def _filled(self) -> bool:
-        new = self._path.with_name(f"{self._path.name}-new")
+        self._clear_up()
+        # Its own name, since other processes may open the database at the same moment.
+        new = self._path.with_name(f"{self._path.name}-new-{uuid4().hex}")
         try:
             _fill(new)
             new.replace(self._path)
-        except OSError:  # no room after all; or another process has just put its own there
+        except OSError:  # no room after all
             with suppress(OSError):
                 new.unlink()
         return self.is_whole()
+
+    def _clear_up(self) -> None:
+        """Remove what processes have left behind that ended while they made it."""
+        for left in self._path.parent.glob(f"{glob.escape(self._path.name)}-new*"):
+            with suppress(OSError):
+                if left.stat().st_mtime < time() - _LEFT_BEHIND:
+                    left.unlink()
 
 
 def _fill(path: Path) -> None:

@@ -85,9 +85,22 @@ def _make(path: Path) -> None:
     """Make the file, readable by its owner only; SQLite gives the files beside it the same permissions."""
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the last folder of a path; what is missing before it, or at the root, is taken for a mistake."""
+    if folder.is_dir():
+        return
+    before = folder.parent
+    if not before.is_dir() or (folder.is_absolute() and before == before.parent):
+        raise StoreUnavailable(
+            f"there is no folder {folder} for the database: make it, or see to the slashes of the URL "
+            "(sqlite:/// and a relative path, sqlite://// and an absolute one)"
+        )
+    folder.mkdir(exist_ok=True)
 
 
 def _revision_of(path: Path, busy_seconds: float) -> str | None:

@@ -98,6 +98,7 @@ class ForgettingLaws:
         if not isinstance(history, SupportsForgetting):
             return
         sessions = [a_session(), a_session("s2"), a_session(agent="Waiter"), a_session(tenant=7)]
+        sessions.append(a_session(user="ada"))
         said = [some_messages(2) for _ in sessions]
         for session, messages in zip(sessions, said, strict=True):
             await history.append(session, messages)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from pathlib import Path, PurePath
 from typing import Final, Self, TypeAlias
 
 from tertulia.agent.agent import Agent
@@ -51,7 +52,8 @@ class Programs:
         :class:`InvalidInput`, saying what to mend.
         """
         names = [name.strip() for name in named.split(",") if name.strip()]
-        return cls([*(agent for name in names for agent in _agents_at(name)), *beside])
+        found = [_named(agent, place) for name in names for place, agent in _agents_at(name).items()]
+        return cls([*found, *beside])
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -91,8 +93,7 @@ class Programs:
 def _check_names(agents: Sequence[Agent]) -> None:
     known: set[str] = set()
     for agent in agents:
-        if not agent.is_named:
-            raise InvalidInput(f"{_ASKED}: an agent needs a name to be found by: Agent(…, name='chef')")
+        _named(agent)
         if agent.name in known:
             raise InvalidInput(
                 f"{_ASKED}: two agents are named {agent.name!r}; give one of them another name"
@@ -100,12 +101,42 @@ def _check_names(agents: Sequence[Agent]) -> None:
         known.add(agent.name)
 
 
-def _agents_at(name: str) -> Sequence[Agent]:
+def _named(agent: Agent, place: str = "") -> Agent:
+    """Return an agent that has a name; ``place`` is where it was found."""
+    if not agent.is_named:
+        where = f", and the one at {place} has none" if place else ""
+        raise InvalidInput(
+            f"{_ASKED}: an agent needs a name to be found by{where}: Agent(…, name={_wanted(place)!r})"
+        )
+    return agent
+
+
+def _wanted(place: str) -> str:
+    """Return what an agent could be called: as what holds it, if that is a variable."""
+    variable = place.rpartition(":")[2]
+    return variable if variable.isidentifier() else "chef"
+
+
+def _check_module(module: str) -> None:
+    is_one = all(part.isidentifier() for part in module.split("."))
+    if not is_one or Path(module).is_file():  # kitchen.py would be a module "py" in a package
+        path = PurePath(module)
+        folder = "" if path.parent == PurePath() else f", started in the folder {str(path.parent)!r}"
+        hint = f" (here: {path.stem}{folder})" if path.stem.isidentifier() else ""
+        raise InvalidInput(
+            f"{_ASKED}: {module!r} is no name of a module; give it as `import` would{hint}, "
+            "as in kitchen or kitchen:chef"
+        )
+
+
+def _agents_at(name: str) -> Mapping[str, Agent]:
+    """Return the agents that a name leads to, by where each was found."""
     module, _, attribute = name.partition(":")
+    _check_module(module)
     there = names_in(module, of=_ASKED)
     if not attribute:
-        public = [value for key, value in there.items() if not key.startswith("_")]
-        found = [value for value in public if isinstance(value, Agent)]
+        public = {f"{module}:{key}": value for key, value in there.items() if not key.startswith("_")}
+        found = {place: value for place, value in public.items() if isinstance(value, Agent)}
         if not found:
             raise InvalidInput(f"{_ASKED}: there are no agents in the module {module!r}; name {_WANTED}")
         return found
@@ -131,13 +162,14 @@ def _made(make: object, name: str) -> object:
     return made
 
 
-def _agents_in(value: object, name: str) -> Sequence[Agent]:
+def _agents_in(value: object, name: str) -> Mapping[str, Agent]:
     if isinstance(value, Agent):
-        return [value]
-    found = list(value.values()) if isinstance(value, Mapping) else value
-    if not isinstance(found, list | tuple):
-        raise InvalidInput(f"{_ASKED}: {name!r} is {_kind(found)}, and should be {_WANTED}")
-    for each in found:
+        return {name: value}
+    keyed = dict(enumerate(value)) if isinstance(value, list | tuple) else value
+    if not isinstance(keyed, Mapping):
+        raise InvalidInput(f"{_ASKED}: {name!r} is {_kind(keyed)}, and should be {_WANTED}")
+    found = {f"{name}[{key!r}]": each for key, each in keyed.items()}
+    for each in found.values():
         if not isinstance(each, Agent):
             raise InvalidInput(f"{_ASKED}: {name!r} holds {_kind(each)}, which is no agent")
     if not found:

@@ -1,9 +1,11 @@
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
+from tertulia.stores.sql import ballast as room
 from tertulia.stores.sql.ballast import SIZE, Ballast
 
 
@@ -112,3 +114,43 @@ def test_half_of_it_is_not_whole(ballast: Ballast, tmp_path: Path) -> None:
 
     assert not ballast.is_whole()
     assert ballast.make()
+
+
+def test_two_that_make_it_at_the_same_moment_both_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_begun, may_go_on, made = threading.Event(), threading.Event(), list[bool]()
+    second = threading.Thread(target=lambda: made.append(Ballast(tmp_path / "ballast").make()))
+    fill, sync = os.write, os.fsync
+
+    def written(file: int, piece: memoryview) -> int:
+        if threading.current_thread() is second:
+            has_begun.set()
+            may_go_on.wait(10)
+        return fill(file, piece)
+
+    def synced(file: int) -> None:
+        sync(file)
+        if threading.current_thread() is not second:
+            second.start()
+            has_begun.wait(10)
+
+    monkeypatch.setattr(room.os, "write", written)
+    monkeypatch.setattr(room.os, "fsync", synced)
+    made.append(Ballast(tmp_path / "ballast").make())
+    may_go_on.set()
+    second.join(10)
+
+    assert made == [True, True]
+    assert [file.name for file in tmp_path.iterdir()] == ["ballast"]
+
+
+def test_what_another_has_left_behind_is_cleared_up_when_it_is_old(ballast: Ballast, tmp_path: Path) -> None:
+    for name in ("ballast-new", "ballast-new-1", "ballast-new-2", "other-new-3"):
+        (tmp_path / name).write_bytes(b"room")
+        if name != "ballast-new-2":
+            os.utime(tmp_path / name, (0, 0))
+
+    ballast.make()
+
+    assert {file.name for file in tmp_path.iterdir()} == {"ballast", "ballast-new-2", "other-new-3"}

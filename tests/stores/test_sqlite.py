@@ -222,6 +222,45 @@ async def test_file_that_is_no_database_is_named(tmp_path: Path) -> None:
         await store.open()
 
 
+async def test_the_last_folder_of_a_path_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    for url in ("sqlite:///kept/t.db", f"sqlite:///{tmp_path / 'here' / 't.db'}"):
+        store = open_store(url)
+        await store.open()
+        await store.close()
+
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["here", "kept"]
+
+
+@pytest.mark.parametrize("path", ["{here}/typo/kept/t.db", "/a-typo-at-the-root/t.db", "typo/kept/t.db"])
+async def test_folders_that_are_not_there_are_taken_for_a_mistake(path: str, tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{path.format(here=tmp_path)}")
+
+    with pytest.raises(StoreUnavailable, match="no folder .*typo.*: make it"):
+        await store.open()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("x.db", "write sqlite:///x.db"),
+        ("/srv/x.db", "write sqlite:////srv/x.db"),
+        ("me:secret@host/x", "write sqlite:///file.db"),
+        ("", "write sqlite:///file.db"),
+        ("mysql://me:secret@host/x", "no store for 'mysql' URLs; use one of: memory, sqlite, postgresql"),
+    ],
+)
+def test_what_is_no_url_of_a_store_is_answered_with_what_to_write(url: str, told: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        open_store(url)
+
+    assert str(caught.value).endswith(told)
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
 async def test_url_without_a_file_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput):

@@ -56,7 +56,7 @@ class ProgramPerformer(Performer):
         return await summarize(conversation, self._speaker(agent, {}, tools), self._view)
 
     async def forget(self, conversation: Conversation, ids: Collection[str]) -> None:
-        """Have the agent's history providers forget messages, as :func:`tertulia.turn.copying.forget` does."""
+        """Have the history providers forget messages, as :func:`tertulia.turn.copying.forget` does."""
         sessions = HistorySessions(States(self._store.states), self._parts.definition.name)
         await forget(self._parts.histories.told, conversation, ids, sessions=sessions)
 

@@ -16,10 +16,11 @@ import orjson
 from tertulia.agent.hosting import Host
 from tertulia.conversations import DEFAULT_TENANT, Conversation
 from tertulia.errors import InvalidInput, NotAuthorized, NotFound, SessionMismatch
+from tertulia.memory.states import COPIED_SOURCE
 from tertulia.memory.tokens import tokens_of
 from tertulia.messages import Flag, Message, now_us
 from tertulia.stores.base import SupportsTaking, Taken
-from tertulia.turn.copying import SOURCE as COPIED
+from tertulia.stores.states import VIEW_SOURCE
 
 if TYPE_CHECKING:
     from tertulia.agent.agent import Agent
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 MOST_BYTES: Final = 1_000_000
 """Size of a signed session at most."""
-VIEWS: Final = "view:"
-"""What the sources of states begin with that are derived from messages."""
 _MOST_VERSIONS: Final = 2**53
 LEAST_KEY: Final = 16
 """Bytes of a key to sign with at least."""
@@ -122,7 +121,11 @@ def restored(agent: "Agent", host: Host, given: Mapping[str, Any] | str, *, forc
 def put(memory: SupportsTaking, taken: Taken, messages: tuple[Message, ...]) -> None:
     """Put a conversation back into the memory of this process with other messages."""
     row = replace(taken.conversation, tokens=sum(tokens_of(message.content) for message in messages))
-    states = {name: value for name, value in taken.states.items() if not name.startswith((COPIED, VIEWS))}
+    states = {
+        name: value
+        for name, value in taken.states.items()
+        if not name.startswith((COPIED_SOURCE, VIEW_SOURCE))
+    }
     memory.put_in(Taken(conversation=row, messages=messages, states=states))
 
 
@@ -171,7 +174,7 @@ def _content(kept: SavedSession, agent: "Agent") -> dict[str, Any]:
         told["messages"] = [message.to_dict() for message in kept.messages]
     states = {name: orjson.loads(value) for name, value in kept.states.items()}
     if not agent.reads_log:  # what the log was told counts only together with the log
-        states = {name: value for name, value in states.items() if not name.startswith(COPIED)}
+        states = {name: value for name, value in states.items() if not name.startswith(COPIED_SOURCE)}
     given = {
         "states": states,
         "first_message": kept.first_message,

@@ -21,11 +21,11 @@ from tertulia.errors import InvalidInput, NeedsAttention, NotFound
 from tertulia.events import Event
 from tertulia.memory.history.opened import HistorySessions
 from tertulia.memory.sessions import ProviderSession
-from tertulia.memory.states import States
+from tertulia.memory.states import COPIED_SOURCE, States
 from tertulia.memory.tokens import tokens_of
 from tertulia.messages import Flag, Message
 from tertulia.runtime import RunOptions, Runtime, check_alias
-from tertulia.turn.copying import SOURCE as COPIED
+from tertulia.stores.states import VIEW_SOURCE
 from tertulia.turn.copying import forget, load
 from tertulia.turn.linking import check_history, service_id
 
@@ -315,7 +315,7 @@ class Session:
             for flag, places in kept.marks:
                 await conversations.mark(DEFAULT_TENANT, made.id, places, flag)
             for source, value in kept.states.items():
-                if not source.startswith((COPIED, saving.VIEWS)):
+                if not source.startswith((COPIED_SOURCE, VIEW_SOURCE)):
                     await runtime.store.states.put(DEFAULT_TENANT, made.id, source, value, expected_version=0)
 
     async def _log(self) -> list[Message]:

@@ -1,13 +1,12 @@
 """Response shapes as types of Python: what the model is asked for, and what is made of its answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import GenericAlias, UnionType
 from typing import Any, TypeAlias
 
 import orjson
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 from tertulia.errors import InvalidShape, ShapeMismatch
 from tertulia.shapes import check_shape, shape_text
@@ -69,6 +68,6 @@ class TypedShape:
             raise ShapeMismatch(f"The answer is not as it should be: {told}. Mend that.") from error
 
 
-def _told(problem: ErrorDetails) -> str:
+def _told(problem: Mapping[str, Any]) -> str:
     where = ".".join(map(str, problem["loc"]))
     return f"{where}: {problem['msg']}" if where else problem["msg"]

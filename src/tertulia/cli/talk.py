@@ -1,18 +1,19 @@
 """One person's talk with one agent, in this process, on the installation's database."""
 
+from shlex import quote
 from typing import Final, Self
 
 from tertulia.app import App
 from tertulia.conversations import DEFAULT_TENANT, Conversation, NewConversation, Run
 from tertulia.definitions import AgentDefinition, StoredAgent
 from tertulia.engine import Ticket
-from tertulia.errors import DuplicateName, NeedsAttention, Stopping
+from tertulia.engine.holding import holder_of
+from tertulia.errors import DuplicateName, NeedsAttention, NotServedHere, Stopping
 from tertulia.events import RunFinished, RunWaiting
 from tertulia.ids import AGENT, CONVERSATION, new_id
 from tertulia.messages import Message, check_text
 from tertulia.runtime import RunOptions
 from tertulia.server.exchanges import Exchange, pair, with_pending
-from tertulia.engine.holding import holder_of
 from tertulia.server.waiting import finished
 
 _PAGE: Final = 100
@@ -39,7 +40,8 @@ class Talk:
     async def resume(cls, app: App, agent: str | None) -> Self:
         """Go on where something was said last: with this agent, or with any.
 
-        Where nothing was said yet, begin with the oldest agent, made if there is none.
+        Where nothing was said yet, begin with the oldest agent, made if there is none. Raises
+        :class:`~tertulia.errors.NotServedHere` if it is part of a program that was not named.
         """
         if agent is not None:
             found = [await app.store.agents.get(DEFAULT_TENANT, check_text(agent, what="name"))]
@@ -47,8 +49,10 @@ class Talk:
             found = await _all_agents(app) or [await _companion(app)]
         last = await _spoken_in_last(app, [one.id for one in found])
         if last is None:
-            return cls(app, found[0], None)
-        return cls(app, next(one for one in found if one.id == last.agent_id), last.id)
+            first = next((one for one in found if app.is_served(one.definition)), found[0])
+            return cls(app, _answering(app, first), None)
+        spoken_with = next(one for one in found if one.id == last.agent_id)
+        return cls(app, _answering(app, spoken_with), last.id)
 
     @property
     def model(self) -> str:
@@ -141,6 +145,17 @@ class Talk:
             return False
         run = await self._app.store.runs.get(DEFAULT_TENANT, exchange.asked.run_id)
         return not run.status.is_terminal
+
+
+def _answering(app: App, agent: StoredAgent) -> StoredAgent:
+    """Return an agent that can answer here."""
+    if not app.is_served(agent.definition):
+        name = agent.definition.name
+        raise NotServedHere(
+            f"the agent {name!r} is part of a program; name the module that it is in: "
+            f"tertulia chat {quote(name)} --agents MODULE:NAME"
+        )
+    return agent
 
 
 async def _all_agents(app: App) -> list[StoredAgent]:

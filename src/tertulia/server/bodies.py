@@ -2,7 +2,7 @@
 
 import json
 from asyncio import timeout
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 from fastapi import Request, Response
@@ -134,9 +134,12 @@ def _told(kind: str, said: str) -> str:
     return f"{clear} (at {place})" if clear else f"this is no JSON: {what.partition(': ')[2]} (at {place})"
 
 
-def described(form: type[Body]) -> dict[str, Any]:
-    """Return the OpenAPI description of a route that reads this body."""
-    return {"requestBody": {"required": True, "content": {_JSON: {"schema": form.model_json_schema()}}}}
+def described(form: type[Body], *, examples: Mapping[str, object] | None = None) -> dict[str, Any]:
+    """Return the OpenAPI description of a route that reads this body, with examples by what they are for."""
+    content: dict[str, Any] = {"schema": form.model_json_schema()}
+    if examples:
+        content["examples"] = {name: {"summary": name, "value": value} for name, value in examples.items()}
+    return {"requestBody": {"required": True, "content": {_JSON: content}}}
 
 
 def described_if_any(form: type[Body]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from tertulia.app import App
 from tertulia.conversations import DEFAULT_TENANT, Conversation
+from tertulia.engine.holding import holder_of
 from tertulia.errors import NotFound
 from tertulia.messages import Flag, Message, check_text
 from tertulia.server import named
@@ -15,7 +16,6 @@ from tertulia.server import run_forms as forms
 from tertulia.server.bodies import described, described_if_any, read, read_if_any
 from tertulia.server.edge import note
 from tertulia.server.errors import answers
-from tertulia.engine.holding import holder_of
 from tertulia.server.lists import Page, as_response, listing, place_number
 from tertulia.server.options import ONCE, once_of
 from tertulia.server.run_rows import conversation_row, message_row, run_row

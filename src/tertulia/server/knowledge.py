@@ -24,6 +24,7 @@ from tertulia.server.run_forms import Listing
 from tertulia.stores.documents import Document
 
 _TAGS: Final[list[str | Enum]] = ["knowledge"]
+_NONE: Final = "there is no such collection; the first document that is put into it makes it"
 
 
 class Knowledge:
@@ -37,11 +38,18 @@ class Knowledge:
     def mount(self, router: APIRouter) -> None:
         """Add the routes."""
         add = partial(router.add_api_route, tags=_TAGS)
-        documents = "/v1/knowledge/{collection}/documents"
+        one = "/v1/knowledge/{collection}"
+        documents = f"{one}/documents"
         add(
             "/v1/knowledge",
             self.list_collections,
             responses=answers(Listing[forms.Collection], 422, 503),
+        )
+        add(
+            one,
+            self.delete_collection,
+            methods=["DELETE"],
+            responses=answers(forms.DeletedCollection, 404, 422, 503),
         )
         add(
             documents,
@@ -63,10 +71,10 @@ class Knowledge:
             responses=answers(forms.DeletedDocument, 404, 422, 503),
         )
         add(
-            "/v1/knowledge/{collection}/search",
+            f"{one}/search",
             self.search_documents,
             methods=["POST"],
-            responses=answers(Listing[forms.Hit], 408, 413, 415, 422, 503),
+            responses=answers(Listing[forms.Hit], 404, 408, 413, 415, 422, 503),
             openapi_extra=described(forms.Search),
         )
 
@@ -79,6 +87,16 @@ class Knowledge:
         shown = found[:limit]
         following = shown[-1].name if len(found) > limit else None
         return listing(request, Page(rows=[*map(collection_row, shown)], after=following), limit=limit)
+
+    async def delete_collection(self, collection: forms.CollectionName) -> Response:
+        """Erase a collection with all its documents: nothing of them is found any more.
+
+        What comes into it meanwhile may be erased as well.
+        """
+        erased = await self._library.remove_all(collection)
+        if not erased:
+            raise NotFound(_NONE)
+        return as_response({"object": "collection", "name": collection, "deleted": True, "documents": erased})
 
     async def add_document(
         self, request: Request, collection: forms.CollectionName, name: forms.DocumentName = None
@@ -120,11 +138,13 @@ class Knowledge:
     async def search_documents(self, request: Request, collection: forms.CollectionName) -> Response:
         """Return the passages of a collection that fit a question best, best first.
 
-        There are none where nothing fits; a collection that is not there has none.
+        There are none where nothing fits.
         """
         form = await read(request, forms.Search)
         query = check_text(form.query, what="query")
         hits = await self._library.search(collection, query, limit=form.limit)
+        if not hits and not await self._stored.page(DEFAULT_TENANT, collection, limit=1):
+            raise NotFound(_NONE)
         return listing(request, Page(rows=[*map(hit_row, hits)]), limit=form.limit)
 
     async def _found(self, collection: str, document_id: str) -> Document:

@@ -67,6 +67,15 @@ class DeletedDocument(BaseModel):
     deleted: Literal[True]
 
 
+class DeletedCollection(BaseModel):
+    """What is left of a collection."""
+
+    object: Literal["collection"]
+    name: str
+    deleted: Literal[True]
+    documents: int = Field(description="How many were erased.")
+
+
 class Collection(BaseModel):
     """A collection of documents."""
 

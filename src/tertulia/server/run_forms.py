@@ -1,13 +1,14 @@
 """What the routes of runs, conversations and jobs take and give, field by field."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import orjson
 from pydantic import AfterValidator, BaseModel, Field
 
 from tertulia.conversations import JobStatus, RunStatus
+from tertulia.engine import VERDICTS
 from tertulia.server.bodies import Body, shown_as
 from tertulia.server.options import Options
 from tertulia.server.tutorial_forms import WHOSE, Closed, Ident, User
@@ -104,7 +105,11 @@ class Decide(Body):
 
     model_config = shown_as({"verdict": "approve", "path": "turn/1/tool/1/1/approval"})
 
-    verdict: Word = Field(description="One of the `verdicts` of what the run waits for.")
+    verdict: Word = Field(
+        description="One of the `verdicts` of what the run waits for. "
+        + "; ".join(f"`{kind}`: {', '.join(verdicts)}" for kind, verdicts in VERDICTS.items())
+        + "."
+    )
     path: Annotated[str, Field(min_length=1, max_length=MAX_PATH)] | None = Field(
         default=None,
         description="The `path` of what the run waits for: if that is something else by now, nothing is "
@@ -112,8 +117,28 @@ class Decide(Body):
     )
     value: Annotated[Any, AfterValidator(_keepable)] = Field(
         default=None,
-        description=f"What goes with the verdict, such as a step's outcome; at most {MAX_VALUE} bytes.",
+        description="What goes with the verdict: with `done` what came of the step, with `deny` why, with "
+        f"`say` what is said; at most {MAX_VALUE} bytes.",
     )
+
+
+_USE: Final = "turn/1/tool/1/1"
+DECISIONS: Final[Mapping[str, Mapping[str, object]]] = {
+    "approval: approve": {"verdict": "approve", "path": f"{_USE}/approval"},
+    "approval: deny, and say why": {
+        "verdict": "deny",
+        "value": "That is too many.",
+        "path": f"{_USE}/approval",
+    },
+    "unknown_outcome: retry": {"verdict": "retry", "path": _USE},
+    "unknown_outcome: done, with what came of it": {"verdict": "done", "value": "Ordered.", "path": _USE},
+    "unknown_outcome: fail": {"verdict": "fail", "path": _USE},
+    "needs_attention: redo": {"verdict": "redo", "path": _USE},
+    "needs_attention: keep": {"verdict": "keep", "path": _USE},
+    "needs_attention: fail": {"verdict": "fail", "path": _USE},
+    "turn: say": {"verdict": "say", "value": "I would rather eat fish.", "path": "turn/2/person"},
+}
+"""What a decision can look like, by what the run waits for."""
 
 
 class Fork(Body):

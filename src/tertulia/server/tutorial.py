@@ -121,9 +121,7 @@ class Tutorial:
                 raise SessionMismatch
         else:
             alias = None if form.id is None else check_alias(form.id)
-            new = NewConversation(
-                id=new_id(CONVERSATION), agent_id=agent_id, alias=alias, user_id=form.user
-            )
+            new = NewConversation(id=new_id(CONVERSATION), agent_id=agent_id, alias=alias, user_id=form.user)
             conversation = await store.create(DEFAULT_TENANT, new, once=once)
         users.check_user(form.user, conversation)
         note(request.scope, conversation=conversation.id)

@@ -5,8 +5,8 @@ from typing import Final
 
 from tertulia.conversations import Run, RunStatus
 from tertulia.engine import Ticket
-from tertulia.events import RunFinished
 from tertulia.engine.holding import holder_of
+from tertulia.events import RunFinished
 from tertulia.stores import Store
 
 LOOK_SECONDS: Final = 1.0

@@ -16,13 +16,11 @@ from tertulia.memory.history.base import HistoryProvider, SupportsForgetting
 from tertulia.memory.history.opened import HistorySessions
 from tertulia.memory.history.recording import flags_of
 from tertulia.memory.sessions import ProviderSession
-from tertulia.memory.states import States
+from tertulia.memory.states import COPIED_SOURCE, States
 from tertulia.memory.views.log import Log
 from tertulia.messages import Flag, Message, now_us
 from tertulia.parts import text_content
 
-SOURCE: Final = "copied:"
-"""What the source begins with under which it is kept how far a history provider was told."""
 SECONDS: Final = 10.0
 _PAGE: Final = 200
 _HIDDEN: Final = Flag.WITHDRAWN | Flag.DELETED
@@ -62,7 +60,9 @@ class Copying:
     async def _told(
         self, provider: HistoryProvider, conversation: Conversation, *, agent: str
     ) -> ProviderFailed | None:
-        state = await self.states.open(conversation.tenant, conversation.id, f"{SOURCE}{provider.name}")
+        state = await self.states.open(
+            conversation.tenant, conversation.id, f"{COPIED_SOURCE}{provider.name}"
+        )
         whose = [agent, conversation.id]
         if state.value.get("of") != whose:  # a branch begins with the states of what it is one of
             state.value.update(of=whose, upto=0)
@@ -97,7 +97,7 @@ class Copying:
         agent: str,
     ) -> None:
         async with HistorySessions(self.states, agent).opened(conversation, of=provider) as session:
-            await apart(provider.append(session, messages), within_seconds=SECONDS)
+            await apart(_append(provider, session, messages), within_seconds=SECONDS)
 
 
 async def load(
@@ -106,7 +106,7 @@ async def load(
     """Return what a history provider has of a session; raises :class:`ProviderError` if it cannot say."""
     try:
         async with opening as session:
-            return await apart(provider.load(session), within_seconds=SECONDS)
+            return await apart(_load(provider, session), within_seconds=SECONDS)
     except TertuliaError as error:
         raise ProviderError(f"{provider.name}: {told_of(error, of=f'{provider.name}.load')}") from error
 
@@ -126,7 +126,7 @@ async def forget(
             continue
         try:
             async with sessions.opened(conversation, of=provider) as session:
-                await apart(provider.forget(session, ids), within_seconds=SECONDS)
+                await apart(_forget(provider, session, ids), within_seconds=SECONDS)
         except TertuliaError as error:
             failures.append(f"{provider.name}: {told_of(error, of=f'{provider.name}.forget')}")
     if failures:
@@ -139,3 +139,16 @@ def _recalled(shown: Shown, run_id: str, place: int) -> Message:
     return Message(
         id=ident, role=shown.role, content=shown.parts or text_content(shown.text), created_at=now_us()
     )
+
+
+# What a plain function raises when it is called is to be raised where it is waited for.
+async def _append(provider: HistoryProvider, session: ProviderSession, messages: Sequence[Message]) -> None:
+    await provider.append(session, messages)
+
+
+async def _load(provider: HistoryProvider, session: ProviderSession) -> list[Message]:
+    return await provider.load(session)
+
+
+async def _forget(provider: SupportsForgetting, session: ProviderSession, ids: Collection[str]) -> None:
+    await provider.forget(session, ids)

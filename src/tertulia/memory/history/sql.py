@@ -77,15 +77,14 @@ class SQLHistoryProvider(HistoryProvider):
         with _told():
             store = await self._store()
             found = await find(store, session) or await make(store, session)
-            if not await shares(store, found):
-                try:
-                    return await _append(store, found, messages)
-                except InvalidInput:
-                    if found.head:
-                        raise
-                    # One of the first messages may stand elsewhere: then this is a branch.
-                    await have_share(store, found)
-            await _append(store, found, aliased(messages, within=found))
+            try:
+                await _append(store, found, await _own(store, found, messages))
+            except InvalidInput:
+                if found.head:
+                    raise
+                # One of the first messages may stand elsewhere: then this is a branch.
+                await have_share(store, found)
+                await _append(store, found, aliased(messages, within=found))
 
     async def forget(self, session: ProviderSession, ids: Collection[str]) -> None:
         """Erase messages of a session, and of all branches that share them; raises while a run says them.

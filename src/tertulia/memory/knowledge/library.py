@@ -4,13 +4,14 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Final
 
-from tertulia.errors import InvalidInput, StoreBusy, ToolUnavailable
+from tertulia.errors import InvalidInput, NotFound, StoreBusy, ToolUnavailable
 from tertulia.ids import DOCUMENT, new_id
 from tertulia.memory.knowledge.chunking import chunks_of
 from tertulia.memory.knowledge.limits import ReadingLimits
@@ -107,6 +108,16 @@ class Library:
     async def remove(self, document_id: str) -> None:
         """Erase a document with all that is found by it; raises :class:`~tertulia.errors.NotFound`."""
         await self._documents.delete(self._tenant, document_id)
+
+    async def remove_all(self, collection: str) -> int:
+        """Erase all documents of a collection, one after the other; return how many there were."""
+        erased = 0
+        while found := await self._documents.page(self._tenant, collection, limit=_BATCH):
+            for document in found:
+                with suppress(NotFound):  # somebody else was quicker
+                    await self.remove(document.id)
+                    erased += 1
+        return erased
 
     async def search(self, collection: str, query: str, *, limit: int) -> list[Hit]:
         """Return the passages of a collection that fit a question or a message best, best first.

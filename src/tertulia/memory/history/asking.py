@@ -1,0 +1,63 @@
+"""Asking history providers, whoever wrote them, for what they have."""
+
+from collections.abc import Awaitable
+from typing import Final
+
+from tertulia.errors import ProviderError
+from tertulia.memory.context.apart import apart, told_of
+from tertulia.memory.history.base import HistoryProvider, SupportsRecent
+from tertulia.memory.sessions import ProviderSession
+from tertulia.messages import Message
+
+SECONDS: Final = 10.0
+"""How long a provider may take for an answer."""
+
+
+class Asking:
+    """Asks one history provider, each time in a task of its own.
+
+    What is raised is :class:`~tertulia.errors.ProviderError` with the provider's name, whatever the
+    provider does: it fails, hangs, ends the program, or gives something else than messages. Errors of
+    ours are raised as they are. A message that it gives twice counts once.
+    """
+
+    def __init__(self, provider: HistoryProvider, *, within_seconds: float = SECONDS) -> None:
+        self._provider, self._seconds = provider, within_seconds
+
+    async def all(self, session: ProviderSession) -> list[Message]:
+        """Return all messages of a session, oldest first."""
+        return await self._answer(self._provider.load(session), of="load")
+
+    async def newest(self, session: ProviderSession, *, limit: int) -> tuple[list[Message], bool]:
+        """Return the newest messages, or all; and whether these are all."""
+        if not isinstance(self._provider, SupportsRecent):
+            return await self.all(session), True
+        recent = self._provider.recent(session, limit=limit)
+        loaded = await self._answer(recent, of="recent")
+        return loaded, len(loaded) < limit
+
+    async def _answer(self, answer: Awaitable[list[Message]], *, of: str) -> list[Message]:
+        name = self._provider.name
+        try:
+            return _messages(await apart(answer, within_seconds=self._seconds))
+        except ProviderError as error:
+            told = told_of(error, of=f"{name}.{of}")
+            raise ProviderError(
+                f"the history provider {name!r}: {told}", retry_after=error.retry_after
+            ) from error
+
+
+async def has_lost_all(provider: HistoryProvider, session: ProviderSession) -> bool:
+    """Whether the place of a session is empty: it was never told anything, has expired, or was emptied."""
+    loaded, _ = await Asking(provider).newest(session, limit=1)
+    return not loaded
+
+
+def _messages(given: object) -> list[Message]:
+    """Return what was given, each message once; raises :class:`ProviderError` unless it is messages."""
+    if not isinstance(given, list | tuple) or not all(isinstance(each, Message) for each in given):
+        raise ProviderError("it gave something else than a list of messages")
+    found: dict[str, Message] = {}
+    for message in given:
+        found.setdefault(message.id, message)
+    return list(found.values())

@@ -13,10 +13,14 @@ from itertools import takewhile
 from math import log
 from typing import Final, TypeAlias
 
+from typing_extensions import override
+
+from tertulia import Agent
 from tertulia.conversations import Conversation
 from tertulia.ids import MESSAGE, new_id
-from tertulia.llms.base import Shown
+from tertulia.llms.base import Prompt, Shown
 from tertulia.llms.scripted import ScriptedLLM
+from tertulia.memory.context.base import ContextProvider, RunContext
 from tertulia.memory.reducers import (
     Reducer,
     ReducerChain,
@@ -24,6 +28,7 @@ from tertulia.memory.reducers import (
     TokenBudgetReducer,
     TruncationReducer,
 )
+from tertulia.memory.sessions import ProviderRun
 from tertulia.memory.tokens import MESSAGE_TOKENS, estimate, tokens_of
 from tertulia.memory.views.base import View
 from tertulia.memory.views.log import LogView
@@ -47,12 +52,16 @@ _SPREAD: Final = 0.9
 """Standard deviation of the logarithm: many short messages, and some very long ones."""
 _LONGEST: Final = 3_000
 _WORD: Final = estimate("word " * 100) / 100
+_RECALLED: Final = (20, 400)
+"""Words of what a context provider tells, at least and at most."""
 _SUMMARY: Final = "They spoke about what to do next, and agreed on it. " * 16
 
 Show: TypeAlias = Callable[[Conversation, Sequence[Message]], Awaitable[Sequence[Shown]]]
 Asides: TypeAlias = Callable[[], Sequence[Sequence[dict[str, object]]]]
 """What a model was shown to sum it up, call by call."""
 Way: TypeAlias = Callable[[Store], tuple[Show, Asides]]
+Holds: TypeAlias = Callable[[int], Awaitable["Sent"]]
+"""Holds a conversation of so many turns."""
 
 
 @dataclass(slots=True)
@@ -67,6 +76,8 @@ class Sent:
     """How often a prompt did not go on from all of the one before."""
     aside: int = 0
     """Tokens that were sent to make summaries."""
+    once: int = 0
+    """How many messages at the end of each prompt do not stand there in the next one."""
     _before: list[Shown] = field(default_factory=list)
 
     @property
@@ -82,7 +93,7 @@ class Sent:
     def add(self, prompt: Sequence[Shown]) -> None:
         """Count one more prompt."""
         same = [new for new, _ in takewhile(_is_same, zip(prompt, self._before, strict=False))]
-        self.cuts += len(same) < len(self._before)
+        self.cuts += len(same) < len(self._before) - self.once
         self.prompts += 1
         self.tokens += sum(_tokens(shown) for shown in prompt)
         self.repeated += sum(_tokens(shown) for shown in same)
@@ -150,28 +161,69 @@ def _summed(store: Store) -> tuple[Show, Asides]:
     return show, lambda: llm.prompts
 
 
-WAYS: Final[dict[str, Way]] = {
-    "sliding window": _sliding,
-    "Tertulia without a reducer": _viewed(lambda store: LogView(store.conversations)),
-    "TruncationReducer": _reduced(lambda: TruncationReducer(50, threshold=50)),
-    "TokenBudgetReducer": _reduced(lambda: TokenBudgetReducer(15_000, 10_000)),
-    "SummarizationReducer": _summed,
+def _held(way: Way) -> Holds:
+    async def hold(turns: int) -> Sent:
+        store, sent = InMemoryStore(), Sent()
+        show, asides = way(store)
+        row = await a_conversation(store)
+        for message in said(turns):
+            tokens = tokens_of(message.content)
+            row = await store.conversations.append(0, row.id, [message], tokens=[tokens])
+            if message.role == "user":
+                newest = [replace(message, number=row.head)]
+                sent.add(await show(row, newest))
+        sent.aside = sum(estimate(str(seen["content"])) for prompt in asides() for seen in prompt)
+        return sent
+
+    return hold
+
+
+class _Recalling(ContextProvider):
+    """Tells something else before every answer, now little and now much."""
+
+    def __init__(self) -> None:
+        self._drawn = random.Random(_SEED)
+
+    @override
+    async def before_run(self, run: ProviderRun) -> RunContext:
+        return RunContext(messages=["known " * self._drawn.randint(*_RECALLED)])
+
+
+async def _accompanied(turns: int) -> Sent:
+    """Hold the conversation with an agent that is told something before every answer."""
+    sent = Sent(once=2)  # what was told, and the question, which then stands where that stood
+    messages = said(turns)
+
+    def answer(prompt: Prompt) -> str:
+        sent.add(prompt.messages)
+        return next(messages).text
+
+    async with Agent(
+        ScriptedLLM(answer),
+        instructions=_OPENING[0].text,
+        context_providers=[_Recalling()],
+        context_tokens=BUDGET,
+    ) as agent:
+        session = agent.create_session()
+        for question in messages:
+            await agent.run(question.text, session=session)
+    return sent
+
+
+WAYS: Final[dict[str, Holds]] = {
+    "sliding window": _held(_sliding),
+    "Tertulia without a reducer": _held(_viewed(lambda store: LogView(store.conversations))),
+    "the same with recalled messages": _accompanied,
+    "TruncationReducer": _held(_reduced(lambda: TruncationReducer(50, threshold=50))),
+    "TruncationReducer, no threshold": _held(_reduced(lambda: TruncationReducer(75))),
+    "TokenBudgetReducer": _held(_reduced(lambda: TokenBudgetReducer(15_000, 10_000))),
+    "SummarizationReducer": _held(_summed),
 }
 
 
 async def measure(name: str, *, turns: int = TURNS) -> Sent:
     """Hold the conversation one way; every question sends a prompt."""
-    store, sent = InMemoryStore(), Sent()
-    show, asides = WAYS[name](store)
-    row = await a_conversation(store)
-    for message in said(turns):
-        tokens = tokens_of(message.content)
-        row = await store.conversations.append(0, row.id, [message], tokens=[tokens])
-        if message.role == "user":
-            newest = [replace(message, number=row.head)]
-            sent.add(await show(row, newest))
-    sent.aside = sum(estimate(str(seen["content"])) for prompt in asides() for seen in prompt)
-    return sent
+    return await WAYS[name](turns)
 
 
 def table(found: dict[str, Sent]) -> Iterator[str]:
@@ -179,10 +231,10 @@ def table(found: dict[str, Sent]) -> Iterator[str]:
     turns = next(iter(found.values())).prompts
     yield f"estimated tokens sent in {turns} turns within {BUDGET:,}; asides: what summaries were made of;"
     yield f"paid: all of them, if those that repeat the prompt before cost {CACHED_PRICE:.0%}"
-    yield f"{'':28}{'sent':>12}{'repeated':>10}{'cuts':>6}{'asides':>10}{'paid':>12}"
+    yield f"{'':33}{'sent':>12}{'repeated':>10}{'cuts':>6}{'asides':>10}{'paid':>12}"
     for name, sent in found.items():
         yield (
-            f"{name:28}{sent.tokens:>12,}{sent.share:>10.1%}{sent.cuts:>6}{sent.aside:>10,}{sent.paid:>12,.0f}"
+            f"{name:33}{sent.tokens:>12,}{sent.share:>10.1%}{sent.cuts:>6}{sent.aside:>10,}{sent.paid:>12,.0f}"
         )
 
 

@@ -33,6 +33,8 @@ pair = (chef, cook)
 by_name = OrderedDict(one=chef, two=cook)
 nameless = Agent("scripted:echo")
 namesake = Agent("scripted:text=Soup", name="chef")
+some = [chef, Agent("scripted:echo")]
+keyed = {"one": Agent("scripted:echo")}
 nothing = []
 number = 3
 mixed = [chef, "cook"]
@@ -64,6 +66,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "kitchen.py").write_text(KITCHEN)
+    (tmp_path / "two.py").write_text("from tertulia import Agent\nwaiter = Agent('scripted:echo')\n")
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:
@@ -112,10 +115,24 @@ def test_agents_that_are_there_already_stand_beside_those_that_are_found() -> No
         ("kitchen:needs", "calling 'kitchen:needs' fails (TypeError: needs() missing 1 required"),
         ("kitchen:later", "'kitchen:later' must not be async"),
         ("kitchen:deeper", "'kitchen:deeper' is an object of type function, and should be"),
-        ("kitchen:nameless", "an agent needs a name to be found by"),
+        (
+            "kitchen:nameless",
+            "a name to be found by, and the one at kitchen:nameless has none: Agent(…, name='nameless')",
+        ),
+        ("kitchen:some", "the one at kitchen:some[1] has none: Agent(…, name='chef')"),
+        ("kitchen:keyed", "the one at kitchen:keyed['one'] has none"),
+        ("two", "the one at two:waiter has none: Agent(…, name='waiter')"),
         ("kitchen:chef,kitchen:namesake", "two agents are named 'chef'"),
         ("collections", "there are no agents in the module 'collections'"),
-        (":chef", "the module '' cannot be imported"),
+        (":chef", "'' is no name of a module; give it as `import` would, as in kitchen or kitchen:chef"),
+        (
+            "../x",
+            "'../x' is no name of a module; give it as `import` would (here: x, started in the folder '..')",
+        ),
+        ("kitchen.py", "'kitchen.py' is no name of a module; give it as `import` would (here: kitchen), as"),
+        ("kitchen.py:chef", "(here: kitchen)"),
+        ("menus/my-menu.py:chef", "give it as `import` would, as in kitchen"),
+        (".kitchen", "'.kitchen' is no name of a module"),
     ],
 )
 def test_what_is_no_agent_is_told_in_one_line(named: str, told: str) -> None:

@@ -10,6 +10,7 @@ from tertulia.registry import lazily
 
 if TYPE_CHECKING:
     from tertulia.agent.agent import Agent
+    from tertulia.agent.options import RunKeywords
     from tertulia.agent.replies import AgentRunFinished, Reply
     from tertulia.agent.saving import ConfigurationChanged
     from tertulia.agent.session import Session
@@ -29,6 +30,7 @@ __all__ = [
     "Message",
     "Reply",
     "RunContext",
+    "RunKeywords",
     "Session",
     "TertuliaError",
     "ToolContext",
@@ -47,6 +49,7 @@ __getattr__ = lazily(
         "Message": "tertulia.messages:Message",
         "Reply": "tertulia.agent.replies:Reply",
         "RunContext": "tertulia.memory.context.base:RunContext",
+        "RunKeywords": "tertulia.agent.options:RunKeywords",
         "Session": "tertulia.agent.session:Session",
         "TertuliaError": "tertulia.errors:TertuliaError",
         "ToolContext": "tertulia.tools.base:ToolContext",

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -259,3 +260,41 @@ async def test_log_is_not_read_beside_a_history_in_which_nothing_was_marked() ->
     passage = await view.show(row, newest=[said], budget=100)
 
     assert [each.text for each in passage] == ["Hi."]
+
+
+async def at_once(tmp_path: Path, **given: Any) -> tuple[list[str], list[list[object]]]:
+    """Have two programs speak in one session at the same moment; return what is kept, and what was shown."""
+    models = {who: SlowLLM() for who in ("ann", "ben")}
+
+    def an_agent(who: str) -> Agent:
+        return Agent(models[who], name="Host", history=FileHistoryProvider(tmp_path), **given)
+
+    async with an_agent("ann") as one, an_agent("ben") as other:
+        runs = []
+        for who, agent in (("ann", one), ("ben", other)):
+            runs.append(asyncio.create_task(agent.run(who, session=agent.create_session("mine"))))
+            if not given or who == "ann":
+                await models[who].reached.wait()
+        for llm in models.values():
+            llm.let.set()
+        await asyncio.gather(*runs)
+
+    async with an_agent("ann") as later:
+        kept = await texts(later.create_session("mine"))
+    return kept, sorted((shown(llm.prompts[0]) for llm in models.values()), key=len)
+
+
+async def test_two_programs_at_once_are_kept_whole_and_not_kept_apart_without_a_store(tmp_path: Path) -> None:
+    kept, seen = await at_once(tmp_path)
+
+    assert kept in (["ann", "ann", "ben", "ben"], ["ben", "ben", "ann", "ann"])
+    assert sorted(map(str, seen)) == ["['ann']", "['ben']"]
+
+
+async def test_two_programs_at_once_speak_one_after_the_other_with_a_store(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    kept, seen = await at_once(tmp_path, store=sqlite_url)
+
+    assert kept == ["ann", "ann", "ben", "ben"]
+    assert seen == [["ann"], ["ann", "ann", "ben"]]

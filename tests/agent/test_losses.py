@@ -85,7 +85,7 @@ async def test_abandoned_stream_keeps_the_users_message_and_ends_the_call(how: s
     async with Agent(llm) as agent:
         session = agent.create_session()
         if how == "aclosing":
-            async with aclosing(agent.run_stream("Tell me.", session=session)) as events:  # type: ignore[type-var]
+            async with aclosing(agent.run_stream("Tell me.", session=session)) as events:
                 async for _ in events:
                     await llm.reached.wait()
                     break
@@ -105,7 +105,7 @@ async def test_finished_turns_of_an_abandoned_stream_stay() -> None:
     async with Agent(ScriptedLLM(echo)) as agent:
         session = agent.create_session()
         await agent.run("one", session=session)
-        async with aclosing(agent.run_stream("two", session=session)) as events:  # type: ignore[type-var]
+        async with aclosing(agent.run_stream("two", session=session)) as events:
             async for event in events:
                 if isinstance(event, TextDelta):
                     break
@@ -418,7 +418,7 @@ async def test_what_was_said_of_a_stopped_answer_is_not_kept_as_if_it_were_whole
     llm = ScriptedLLM(["word " * 20], chunk=5, delay=0.001)
     async with Agent(llm) as agent:
         session = agent.create_session()
-        async with aclosing(agent.run_stream("Tell me.", session=session)) as events:  # type: ignore[type-var]
+        async with aclosing(agent.run_stream("Tell me.", session=session)) as events:
             async for event in events:
                 if isinstance(event, TextDelta):
                     break

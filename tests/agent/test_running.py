@@ -21,7 +21,6 @@ from tertulia.errors import (
     InvalidShape,
     RunCancelled,
     SessionMismatch,
-    ShapeMismatch,
     UnknownModel,
 )
 from tertulia.events import TextDelta, TurnFinished
@@ -32,6 +31,7 @@ from tertulia.memory.history.service import ServiceHistoryProvider
 from tertulia.memory.reducers import TruncationReducer
 from tertulia.messages import Flag, Message
 from tertulia.parts import Media, Text, ToolCall
+from tertulia.stores.in_memory import InMemoryStore
 from tertulia.tools.functions import tool
 from tertulia.usage import Usage
 from tests.agent.company import Knowing, Notebook, SlowLLM, echo, left_in_memory, roles, shown, texts
@@ -50,6 +50,10 @@ class Order:
 
 class Wish(TypedDict):
     dish: str
+
+
+class Pay:
+    """A tool, as somebody may think."""
 
 
 async def test_session_goes_on_with_what_was_said() -> None:
@@ -192,23 +196,6 @@ async def test_value_is_of_the_type_that_was_asked_for(shape: Any, text: str, va
 
     assert reply.value == value
     assert type(reply.value) is type(value)
-
-
-async def test_answer_that_its_type_refuses_is_no_answer() -> None:
-    class Even(BaseModel):
-        n: int
-
-        @override
-        def model_post_init(self, _context: object) -> None:
-            if self.n % 2:
-                raise ValueError("odd")
-
-    async with Agent(ScriptedLLM(['{"n":3}']), response_shape=Even) as agent:
-        session = agent.create_session()
-        with pytest.raises(ShapeMismatch, match="odd"):
-            await agent.run("A number.", session=session)
-
-        assert await texts(session) == ["A number.", '{"n":3}']
 
 
 @pytest.mark.parametrize("call", ["run", "run_stream"])
@@ -397,6 +384,49 @@ async def test_closed_session_takes_no_message_until_it_is_opened_again() -> Non
 def test_what_cannot_go_together_is_refused_at_construction(given: dict[str, Any]) -> None:
     with pytest.raises((InvalidInput, InvalidShape, UnknownModel)):
         Agent(**{"llm": ScriptedLLM(echo, keeps_answers=True), **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"llm": 7}, "an object of type int is no model: give provider:model, or a model itself"),
+        ({"llm": ScriptedLLM}, "the class ScriptedLLM is no model: give provider:model, or a model itself"),
+        ({"tools": [7]}, "an object of type int is no tool; give functions"),
+        ({"tools": "pay"}, "tools are objects, not texts"),
+        ({"tools": Pay}, "tools: Pay is a class; make one of it"),
+        ({"context_providers": [Knowing]}, r"context_providers: Knowing is a class; make one of it: Knowing"),
+        ({"context_providers": Knowing}, "Knowing is a class"),
+        ({"history": Notebook}, "history: Notebook is a class"),
+        ({"history": [Notebook(), InMemoryHistoryProvider]}, "InMemoryHistoryProvider is a class"),
+        ({"history": 7}, "an object of type int is no history provider: subclass HistoryProvider"),
+        ({"reducers": [TruncationReducer]}, "reducers: TruncationReducer is a class"),
+        ({"reducers": [7]}, "an object of type int is no reducer"),
+        ({"store": InMemoryStore}, "the class InMemoryStore is no store: give a URL"),
+        ({"store": 7}, "an object of type int is no store: give a URL"),
+        (
+            {"history": ServiceHistoryProvider(), "settings": {"store": False}},
+            "settings say that the service is not to keep answers",
+        ),
+        ({"instructions": 7}, "instructions, context and first_message are texts"),
+        ({"context_tokens": 7}, "context_tokens is a whole number, 256 at least"),
+    ],
+    ids=str,
+)
+def test_what_is_given_in_the_wrong_place_is_refused_with_a_sentence(
+    given: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(InvalidInput, match=sentence):
+        Agent(**{"llm": ScriptedLLM(echo, keeps_answers=True), **given})
+
+
+async def test_service_may_keep_answers_if_the_settings_do_not_speak_of_it() -> None:
+    llm = ScriptedLLM(echo, keeps_answers=True)
+    for settings in ({}, {"store": True}):
+        async with Agent(llm, history=ServiceHistoryProvider(), settings=settings) as agent:
+            session = agent.create_session()
+            await agent.run("Hi.", session=session)
+
+            assert session.service_session_id is not None
 
 
 async def test_names_of_models_that_stand_in_for_one_another() -> None:

@@ -389,6 +389,30 @@ async def test_short_key_is_refused() -> None:
             agent.create_session().sign("short")
 
 
+@pytest.mark.parametrize("token", [None, "", "v2", 7, b"v1.x.y", "v1.ä.y"])
+async def test_no_token_is_no_signed_session(token: Any) -> None:
+    agent = Agent(ScriptedLLM(echo), name="Host")
+    with pytest.raises(NotAuthorized, match="no signed session"):
+        agent.restore_signed(token, KEY)
+
+
+async def test_session_for_a_cookie_is_small_in_a_store_and_grows_without_one(sqlite_url: str) -> None:
+    async with (
+        Agent(ScriptedLLM(echo), name="Host", store=sqlite_url) as stored,
+        Agent(ScriptedLLM(echo), name="Host") as agent,
+    ):
+        small, large = stored.create_session("mine", user="ann"), agent.create_session("mine", user="ann")
+        for _ in range(8):
+            await stored.run("what people say in a sentence or two", session=small)
+            await agent.run("what people say in a sentence or two", session=large)
+
+        assert len(small.sign(KEY, max_bytes=4000)) < 1000
+        with pytest.raises(InvalidInput, match="keep it in a store"):
+            large.sign(KEY, max_bytes=4000)
+        again = agent.restore_signed(large.sign(KEY), KEY)
+        assert len(await again.messages()) == 16
+
+
 async def test_signed_session_of_another_agent_is_refused_as_any_other() -> None:
     async with Agent(ScriptedLLM(echo), name="one") as one, Agent(ScriptedLLM(echo), name="two") as two:
         token = one.create_session().sign(KEY)

@@ -211,6 +211,8 @@ async def test_two_agents_do_not_share_a_session(sqlite_url: str) -> None:
         await a_talk(one, "mine", id="x")
         with pytest.raises(SessionMismatch):
             await a_talk(other, "mine", id="x")
+        with pytest.raises(SessionMismatch):
+            await other.create_session("x").messages()
 
 
 async def test_session_is_one_users(where: str | None) -> None:
@@ -225,8 +227,16 @@ async def test_session_is_one_users(where: str | None) -> None:
             await agent.run("three", session=agent.create_session("x", user="bob"))
         with pytest.raises(InvalidInput):
             await agent.run("three", session=agent.create_session("x"), user="bob")
-        with pytest.raises(InvalidInput):
-            await agent.create_session("x", user="bob").append(["three"])
+        bobs = agent.create_session("x", user="bob")
+        for use in (
+            bobs.messages,
+            lambda: bobs.append(["three"]),
+            lambda: bobs.erase(1),
+            bobs.fork,
+            bobs.close,
+        ):
+            with pytest.raises(InvalidInput, match="another user's"):
+                await use()
 
         assert len(llm.prompts) == 2
     assert {run.user for run in knowing.runs} == {"ann"}

@@ -25,10 +25,11 @@ def test_every_command_about_runs_works(tmp_path: Path, environment: dict[str, s
         "----"
     )
 
-    _, plain, stream, resumed, cancelled, branch, marked, closing, lists = told
+    _, plain, stream, whose, resumed, cancelled, branch, marked, closing, lists = told
     assert json_values(plain)[0]["messages"][0]["content"][0]["text"] == "Paella"  # type: ignore[index]
     kinds = re.findall(r"^event: (.*)$", stream, re.M)
     assert (kinds[0], kinds[-2:]) == ("run.started", ["turn.finished", "run.finished"])
+    assert json_values(whose)[1]["user_id"] == "ana@example.com"  # type: ignore[index]
     assert re.findall(r"^id: (.*)$", resumed, re.M)[0] == "2"
     assert json_values(cancelled)[0]["status"] in {"completed", "cancelled"}  # type: ignore[index]
     assert [each["number"] for each in json_values(branch)[2]["data"]] == [1, 2, 3, 4]  # type: ignore[index]

@@ -61,7 +61,7 @@ async def test_the_command_asks_the_agent_of_the_page(
 
     [shown] = [json.loads(block.text) for block in blocks(PAGE) if block.language == "json"]
     assert {**told, "conversation_id": "conv_…"} == shown
-    assert commands(PAGE)[0] == "tertulia serve kitchen:chef\n"
+    assert commands(PAGE)[0] == ".venv/bin/tertulia serve kitchen:chef\n"
 
 
 @pytest.fixture

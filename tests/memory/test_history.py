@@ -9,8 +9,8 @@ from typing_extensions import override
 from tertulia.conversations import Conversation
 from tertulia.errors import ContextTooLong
 from tertulia.llms.base import Shown
-from tertulia.memory.views.log import Log, LogView
 from tertulia.memory.tokens import tokens_of
+from tertulia.memory.views.log import Log, LogView
 from tertulia.messages import Flag, Message
 from tertulia.parts import text_content
 from tertulia.stores.in_memory import InMemoryStore

@@ -11,10 +11,11 @@ from tertulia.app import App
 from tertulia.conversations import DEFAULT_TENANT
 from tertulia.definitions import AgentDefinition, ContextChoice
 from tertulia.ids import AGENT, new_id
+from tertulia.memory.knowledge import library
 from tertulia.testing.fake_openai import FakeOpenAI
 from tests.memory.knowledge.pdfs import a_pdf
 from tests.server.conftest import Open
-from tests.server.doing import described, log_of, said, say
+from tests.server.doing import an_agent, described, log_of, said, say
 
 AT = "/v1/knowledge/handbook/documents"
 LEAVE = "# Leave\n\nEvery employee has 25 days of vacation a year.\n"
@@ -170,10 +171,51 @@ async def test_deletion_leaves_nothing(service: httpx2.AsyncClient) -> None:
     response = await service.delete(one)
 
     assert response.json() == {"object": "document", "id": document["id"], "deleted": True}
-    assert await found(service, "vacation") == []
     assert (await listed(service, "/v1/knowledge"))["data"] == []
     for again in (await service.get(one), await service.delete(one)):
         assert (again.status_code, again.json()["code"]) == (404, "not_found")
+
+
+async def test_collection_is_erased_with_all_its_documents(
+    service: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "_BATCH", 2)
+    for number in range(5):
+        await sent(service, f"Vacation {number}", name=f"{number}.txt")
+    await sent(service, name="leave.md", at="/v1/knowledge/other/documents")
+
+    response = await service.delete("/v1/knowledge/handbook")
+    again = await service.delete("/v1/knowledge/handbook")
+
+    assert response.json() == {"object": "collection", "name": "handbook", "deleted": True, "documents": 5}
+    assert set(response.json()) == await described(service, "DeletedCollection")
+    assert [row["name"] for row in (await listed(service, "/v1/knowledge"))["data"]] == ["other"]
+    assert (again.status_code, again.json()["code"]) == (404, "not_found")
+
+
+async def test_search_in_what_is_not_there_is_told_as_such(service: httpx2.AsyncClient) -> None:
+    await sent(service)
+
+    there = await service.post("/v1/knowledge/handbook/search", json={"query": "horses"})
+    not_there = await service.post("/v1/knowledge/handbok/search", json={"query": "vacation"})
+
+    assert (there.status_code, there.json()["data"]) == (200, [])
+    assert (not_there.status_code, not_there.json()["code"]) == (404, "not_found")
+    assert "no such collection" in not_there.json()["detail"]
+
+
+async def test_an_agent_may_name_a_collection_that_comes_later(
+    service: httpx2.AsyncClient, model: FakeOpenAI
+) -> None:
+    await an_agent(service, name="clerk", context_providers=[{"type": "knowledge", "collection": "handbook"}])
+    question = {"agent_id": "clerk", "message": "How many vacation days do I have?"}
+
+    before = await service.post("/agents/chat-agent", json=question)
+    await sent(service)
+    after = await service.post("/agents/chat-agent", json=question)
+
+    assert (before.status_code, after.status_code) == (200, 200)
+    assert ["25 days" in json.dumps(request) for request in model.requests] == [False, True]
 
 
 async def test_document_of_another_collection_is_not_there(service: httpx2.AsyncClient) -> None:
@@ -192,7 +234,8 @@ async def test_document_of_another_collection_is_not_there(service: httpx2.Async
         ("a.docx", "text", "application/octet-stream", "ends in .txt, .md, .html or .pdf"),
         ("a.png", "text", "image/png", "ends in .txt, .md, .html or .pdf"),
         ("a.txt", b"\xff\xfe\xfd", "text/plain", "UTF-16"),
-        ("a.txt", " \n", "text/plain", "holds no text"),
+        ("a.txt", "text", "text/plain; charset=klingon", "a.txt: what 'klingon' is"),
+        ("a.txt", " \n", "text/plain", "a.txt: this document holds no text"),
         ("a.pdf", "text", "application/pdf", "it is damaged"),
         ("a\n.txt", "text", "text/plain", "printable"),
         ("x" * 201, "text", "text/plain", "200"),

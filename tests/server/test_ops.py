@@ -13,7 +13,9 @@ import pytest
 import tertulia.server
 from tertulia.agent_settings import ModelSettings
 from tertulia.app import App
+from tertulia.engine import VERDICTS
 from tertulia.server.factory import create_app
+from tertulia.server.run_forms import Decide
 from tertulia.settings import Settings
 from tertulia.stores import Health
 from tests.server.doing import an_agent
@@ -116,6 +118,7 @@ async def test_the_interface_is_described_as_it_is(service: httpx2.AsyncClient) 
         ("/agents/summarize-conversation", "post"),
         ("/v1/agents/{agent_id}", "get"),
         ("/v1/agents/{agent_id}", "post"),
+        ("/v1/knowledge/{collection}", "delete"),
         ("/v1/runs", "get"),
         ("/v1/runs", "post"),
         ("/v1/runs/{run_id}", "get"),
@@ -149,6 +152,18 @@ async def test_the_interface_is_described_as_it_is(service: httpx2.AsyncClient) 
     assert chat["requestBody"]["content"]["application/json"]["schema"]["required"] == ["message"]
     assert {"200", "404", "409", "422", "502", "504"} <= set(chat["responses"])
     assert all("operationId" in route for route in routes.values())
+
+
+async def test_every_decision_there_is_has_its_example(service: httpx2.AsyncClient) -> None:
+    described: dict[str, Any] = (await service.get("/openapi.json")).json()
+
+    route = described["paths"]["/v1/runs/{run_id}/decide"]["post"]
+    body = route["requestBody"]["content"]["application/json"]
+    examples = {name: example["value"] for name, example in body["examples"].items()}
+    told = {(name.partition(":")[0], value["verdict"]) for name, value in examples.items()}
+    assert told == {(kind, verdict) for kind, verdicts in VERDICTS.items() for verdict in verdicts}
+    assert all(Decide.model_validate(value) for value in examples.values())
+    assert all(f"`{kind}`: " in body["schema"]["properties"]["verdict"]["description"] for kind in VERDICTS)
 
 
 async def test_what_is_prefilled_to_be_tried_out_works(service: httpx2.AsyncClient) -> None:

@@ -280,6 +280,13 @@ async def test_the_end_tells_what_it_cost_and_whether_the_conversation_is_closed
     assert one.data["closed"] == (reason and {"reason": reason, "notice": "Goodbye!"})
 
 
+@pytest.mark.parametrize(("known", "told_so"), [("length", "length"), ("", None)])
+def test_the_end_tells_why_the_model_stopped(known: str, told_so: str | None) -> None:
+    [one] = told(told_as(Numbered(3, finished(finish_reason=known))).decode())
+
+    assert one.data["finish_reason"] == told_so
+
+
 def test_a_failed_run_carries_its_problem() -> None:
     event = finished(status=RunStatus.FAILED, failure=builders.FAILURE, messages=())
 

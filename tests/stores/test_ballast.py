@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tertulia.stores.sql import ballast as room
 from tertulia.stores.sql.ballast import SIZE, Ballast
 
 
@@ -135,8 +134,8 @@ def test_two_that_make_it_at_the_same_moment_both_have_it(
             second.start()
             has_begun.wait(10)
 
-    monkeypatch.setattr(room.os, "write", written)
-    monkeypatch.setattr(room.os, "fsync", synced)
+    monkeypatch.setattr(os, "write", written)
+    monkeypatch.setattr(os, "fsync", synced)
     made.append(Ballast(tmp_path / "ballast").make())
     may_go_on.set()
     second.join(10)

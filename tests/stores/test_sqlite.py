@@ -222,6 +222,10 @@ async def test_file_that_is_no_database_is_named(tmp_path: Path) -> None:
         await store.open()
 
 
+def _names_in(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir())
+
+
 async def test_the_last_folder_of_a_path_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
@@ -230,17 +234,17 @@ async def test_the_last_folder_of_a_path_is_made(tmp_path: Path, monkeypatch: py
         await store.open()
         await store.close()
 
-    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["here", "kept"]
+    assert _names_in(tmp_path) == ["here", "kept"]
 
 
 @pytest.mark.parametrize("path", ["{here}/typo/kept/t.db", "/a-typo-at-the-root/t.db", "typo/kept/t.db"])
 async def test_folders_that_are_not_there_are_taken_for_a_mistake(path: str, tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{path.format(here=tmp_path)}")
 
-    with pytest.raises(StoreUnavailable, match="no folder .*typo.*: make it"):
+    with pytest.raises(StoreUnavailable, match=r"no folder .*typo.*: make it"):
         await store.open()
 
-    assert list(tmp_path.iterdir()) == []
+    assert _names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize(

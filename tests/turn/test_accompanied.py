@@ -220,6 +220,16 @@ async def test_tools_of_a_context_do_not_stand_in_for_the_agents_own() -> None:
     assert "'look' was left out" in failure.message
 
 
+async def test_tool_that_the_agent_has_itself_is_reported_of_who_gave_it_and_of_nobody_else() -> None:
+    givers = [Knowing(RunContext(tools=[look]), name=name) for name in ("first", "second")]
+    telling = Knowing(RunContext(messages=["Fact."]), name="telling")
+    llm = ScriptedLLM(uses_a_tool)
+    async with Agent(llm, tools=[look], context_providers=[telling, *givers]) as agent:
+        reply = await agent.run("Look.")
+
+    assert [each.provider for each in reply.failures] == ["first", "second"]
+
+
 async def test_tools_of_two_contexts_with_one_name_are_reported() -> None:
     def impostor() -> str:
         """Look elsewhere."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia.memory.context.base import RunContext
-from tertulia.memory.tokens import MESSAGE_TOKENS, estimate
+from tertulia.memory.tokens import IMAGE_TOKENS, MESSAGE_TOKENS, estimate
 from tertulia.messages import Message
 from tertulia.tools.functions import tool
 from tertulia.turn.briefing import NOTHING, Briefing
@@ -58,9 +58,14 @@ def test_of_tools_with_one_name_the_first_is_taken_and_the_others_are_named() ->
         return "not seen"
 
     same = tool(name="look")(impostor)
-    given = [("first", [look]), ("second", [other, same]), ("third", [same])]
 
-    briefing = Briefing.of((name, RunContext(tools=tools)) for name, tools in given)
+    briefing = Briefing.of(
+        [
+            ("first", RunContext(tools=[look])),
+            ("second", RunContext(tools=[other, same])),
+            ("third", RunContext(tools=[same])),
+        ]
+    )
 
     assert list(briefing.tools) == ["look", "other"]
     assert briefing.tools["look"] is look
@@ -115,6 +120,18 @@ def sizes(briefing: Briefing) -> list[tuple[str, int]]:
     """Return all that a briefing says, and the tokens that each text takes."""
     ruled = [(text, estimate(text)) for text in briefing.instructions]
     return ruled + [(shown.text, estimate(shown.text) + MESSAGE_TOKENS) for shown in briefing.shown]
+
+
+def test_image_takes_its_room() -> None:
+    image = Message.from_dict(
+        {"role": "user", "content": [{"type": "image", "media_type": "image/png", "base64": "aGk="}]}
+    )
+    whole = Briefing.of([("seeing", RunContext(messages=[image, "Fact.", image]))])
+
+    cut, left_out = whole.within(IMAGE_TOKENS + 20)
+
+    assert [bool(shown.parts) for shown in cut.shown] == [True, False]
+    assert left_out == 1
 
 
 def test_text_that_is_too_long_does_not_cost_the_small_ones_behind_it() -> None:

@@ -217,21 +217,20 @@ async def test_other_texts_of_the_agent_are_told_and_need_no_new_chain(keeps: Ke
 
 
 @either
-async def test_instructions_of_an_agent_that_were_changed_need_no_new_chain(keeps: Kept) -> None:
+async def test_instructions_of_an_agent_that_were_changed_need_no_new_chain(
+    keeps: Kept, sqlite_url: str
+) -> None:
     llm = a_model()
-    agent = an_agent(llm, keeps, instructions="Be kind.")
-    session = agent.create_session()
-    await agent.run("one", session=session)
-    kept = session.to_dict()
-    await agent.close()
+    async with an_agent(llm, keeps, instructions="Be kind.", store=sqlite_url) as agent:
+        await agent.run("one", session=agent.create_session("x"))
 
-    async with an_agent(llm, keeps, instructions="Be brief.") as other:
-        again = other.restore_session(kept)
-        await other.run("two", session=again)
+    async with an_agent(llm, keeps, instructions="Be brief.", store=sqlite_url) as other:
+        session = other.create_session("x")
+        await other.run("two", session=session)
 
         assert asides(llm) == ["Be kind.", "Be brief."]
         assert told(llm) == [["one"], ["two"]]
-        assert known(llm, again) == ["one", "one", "two", "two"]
+        assert known(llm, session) == ["one", "one", "two", "two"]
 
 
 @either
@@ -239,8 +238,8 @@ async def test_what_is_recalled_is_told_in_every_call_and_kept_nowhere(keeps: Ke
     look_now = ToolCall(id="c", name="look", arguments="{}")
     llm = a_model([look_now, look_now, "I saw.", "Yes."])
     knowing = Knowing(RunContext(instructions="Rule.", messages=["Fact 1.", "Fact 2."]))
-    texts_of_agent: dict[str, Any] = {"instructions": "Be kind.", "tools": [look]}
-    async with an_agent(llm, keeps, context_providers=[knowing], **texts_of_agent) as agent:
+    company: dict[str, Any] = {"context_providers": [knowing], "tools": [look]}
+    async with an_agent(llm, keeps, instructions="Be kind.", **company) as agent:
         session = agent.create_session()
         await agent.run("one", session=session)
         knowing.context = RunContext(messages=["Fact 3."])
@@ -249,7 +248,6 @@ async def test_what_is_recalled_is_told_in_every_call_and_kept_nowhere(keeps: Ke
         assert asides(llm) == [*["Be kind.\n\nRule.\n\nFact 1.\n\nFact 2."] * 3, "Be kind.\n\nFact 3."]
         assert told(llm) == [["one"], ["seen"], ["seen"], ["two"]]
         assert known(llm, session) == ["one", "", "seen", "", "seen", "I saw.", "two", "Yes."]
-        assert await texts(session) == known(llm, session)
     kept = [text for said in llm.kept.values() for text in shown(said)]
     assert not [text for text in kept if "Fact" in str(text) or "Rule" in str(text) or "kind" in str(text)]
 
@@ -373,6 +371,22 @@ async def test_ending_is_judged_from_our_own_copy(keeps: Kept) -> None:
         assert known(llm, session) == ["1", "Hi.", "2", "Bye."]
     assert [shown(prompt)[:-1] for prompt in llm.prompts] == [[], ["1", "Hi."], [], ["1", "Hi.", "2", "Bye."]]
     assert [asked.leans_on is None for asked in llm.asked[1::2]] == [True, True]
+
+
+@either
+async def test_end_is_judged_of_what_leaves_no_room_for_what_was_recalled(keeps: Kept) -> None:
+    long, not_over = "word " * 1400, {"is_over": False, "reason": ""}
+    llm = a_model(["Hi.", not_over, "Bye.", {"is_over": True, "reason": "done"}])
+    company: dict[str, Any] = {"context_providers": [Knowing(RunContext(messages=["Fact."]))]}
+    settings = {"check_end": True}
+    async with an_agent(llm, keeps, settings=settings, context_tokens=2000, **company) as agent:
+        session = agent.create_session()
+        await agent.run("1", session=session)
+        reply = await agent.run(long, session=session)
+
+    assert reply.closed == "done"
+    assert asides(llm) == ["Fact.", "Fact.", "Fact.", ""]
+    assert told(llm)[2:] == [[long], [*told(llm)[3][:-3], long, "Bye.", told(llm)[1][-1]]]
 
 
 @either

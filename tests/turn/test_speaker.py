@@ -1,6 +1,7 @@
 """What an agent takes into its turn: room for its prompt, and time for its steps."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from typing_extensions import override
@@ -9,10 +10,13 @@ from tertulia.agent_settings import ModelSettings
 from tertulia.definitions import StoredAgent
 from tertulia.engine import ActiveRun, Plan, StepResult
 from tertulia.llms.scripted import ScriptedLLM
+from tertulia.memory.context.base import ContextProvider
+from tertulia.memory.states import States
 from tertulia.parts import ToolCall
+from tertulia.stores.in_memory import InMemoryStore
 from tertulia.tools.functions import tool
 from tertulia.turn import Speaker, Windows
-from tertulia.turn.speaker import persona
+from tertulia.turn.speaker import Beside, instructed, persona
 from tests.turn.kitchen import DEFINITION, a_kitchen
 
 AGENT = StoredAgent(id="agt", tenant=0, version=1, definition=DEFINITION, created_at=0)
@@ -56,6 +60,45 @@ def test_model_that_has_taken_no_more_is_shown_no_more() -> None:
 
     assert speaker.room == 3_000
     assert a_speaker(ScriptedLLM([], name="other"), windows=windows).room == 16_000
+
+
+class Silent(ContextProvider):
+    """Knows nothing."""
+
+
+@pytest.mark.parametrize(
+    ("providers", "window", "reserve"),
+    [((), None, 0), ((Silent(),), None, 4_000), ((Silent(),), 8_000, (8_000 - 512) // 4)],
+)
+def test_quarter_of_the_room_is_left_to_context_providers_if_there_are_any(
+    providers: tuple[ContextProvider, ...], window: int | None, reserve: int
+) -> None:
+    store = InMemoryStore()
+    beside = Beside(context_providers=providers, states=States(store.states), log=store.conversations)
+    windows, llm = Windows(), Windowed(window)
+
+    speaker = replace(a_speaker(llm, windows=windows), beside=beside)
+    before = speaker.reserve
+    windows.learn(llm, 3_000)
+
+    # What was learnt of a model leaves the reserve as it is, or the history would begin elsewhere.
+    assert (before, speaker.reserve) == (reserve, reserve)
+    assert replace(speaker, beside=None).reserve == 0
+
+
+def test_instructions_of_runs_come_after_the_agents_own_and_are_not_kept_in_mind() -> None:
+    known = persona(AGENT, "Hi.")
+    before = persona.cache_info().currsize
+
+    ruled = [instructed(AGENT, "Hi.", (f"Rule {run}.", "Be exact.")) for run in range(3)]
+
+    assert persona.cache_info().currsize == before
+    assert instructed(AGENT, "Hi.", ("Rule 0.", "Be exact.")) is not ruled[0]
+    assert [each.system for each in ruled] == [
+        f"{known.system}\n\nRule {run}.\n\nBe exact." for run in range(3)
+    ]
+    assert {each.own_tokens for each in ruled} == {known.own_tokens}
+    assert instructed(AGENT, "Hi.", ()) is known
 
 
 def a_speaker(llm: ScriptedLLM, *, max_tokens: int | None = None, windows: Windows | None = None) -> Speaker:

@@ -80,4 +80,6 @@ def names_of(llm: str | Sequence[str] | LLM | None) -> tuple[ModelNames, LLM | N
 
 def named(thing: object) -> str:
     """Return what to call a thing that should have been another."""
+    if isinstance(thing, type):
+        return f"the class {thing.__name__}"
     return f"an object of type {type(thing).__name__}"

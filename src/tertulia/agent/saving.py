@@ -6,20 +6,22 @@ import time
 import warnings
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NoBase64
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from tertulia import ids
 from tertulia.agent.hosting import Host
 from tertulia.conversations import DEFAULT_TENANT, Conversation
-from tertulia.errors import InvalidInput, NotAuthorized, NotFound, SessionMismatch
+from tertulia.errors import InvalidInput, NotAuthorized, NotFound, SessionMismatch, VersionMoved
 from tertulia.memory.states import COPIED_SOURCE
 from tertulia.memory.tokens import tokens_of
-from tertulia.messages import Flag, Message, now_us
-from tertulia.stores.base import SupportsTaking, Taken
+from tertulia.messages import Message, now_us
+from tertulia.stores.base import Store, SupportsTaking, Taken
 from tertulia.stores.states import VIEW_SOURCE
 
 if TYPE_CHECKING:
@@ -51,12 +53,9 @@ class SavedSession:
     """States of views and services hold for this one."""
 
     @property
-    def marks(self) -> Iterator[tuple[Flag, list[int]]]:
-        """Which messages were withdrawn, and which erased, by their places."""
-        for flag in (Flag.WITHDRAWN, Flag.DELETED):
-            places = [place for place, each in enumerate(self.messages, start=1) if each.flags & flag]
-            if places:
-                yield flag, places
+    def is_worth_storing(self) -> bool:
+        """Whether there is anything in it that a new conversation has not."""
+        return bool(self.messages or self.states or self.closed)
 
     def taken(self, session: "Session", agent_id: str) -> Taken:
         """Return the conversation to be put into the memory of this process."""
@@ -92,9 +91,11 @@ def saved(session: "Session", host: Host) -> dict[str, Any]:
     if session.service_session_id is not None:
         told["service_session_id"] = session.service_session_id
     if host.memory is None:
-        told["is_stored"] = session.is_begun
-    else:
-        told |= _content(session.unsettled or _in_memory(session, host.memory), agent)
+        told["is_stored"] = session.is_begun and session.unsettled is None
+    if session.unsettled is not None:
+        told |= _content(session.unsettled, agent)
+    elif host.memory is not None:
+        told |= _content(_in_memory(session, host.memory), agent)
     return told
 
 
@@ -110,8 +111,9 @@ def restored(agent: "Agent", host: Host, given: Mapping[str, Any] | str, *, forc
         session.is_begun = told.get("is_stored") is True
         if session.is_begun and host.memory is not None:
             raise SessionMismatch("this session is kept in a store; give the agent that store")
-        if host.memory is not None or "messages" in told:
-            session.unsettled = _saved_session(told)
+        if not session.is_begun:
+            kept = _saved_session(told)
+            session.unsettled = kept if host.memory is not None or kept.is_worth_storing else None
         session.told_service_id = _text_or_none(told, "service_session_id")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"this is no session as to_dict() tells it: {type(error).__name__}") from error
@@ -127,6 +129,27 @@ def put(memory: SupportsTaking, taken: Taken, messages: tuple[Message, ...]) -> 
         if not name.startswith((COPIED_SOURCE, VIEW_SOURCE))
     }
     memory.put_in(Taken(conversation=row, messages=messages, states=states))
+
+
+async def put_in_store(store: Store, made: Conversation, kept: SavedSession) -> None:
+    """Put what was said in the memory of another process into a store, whose conversation is made already.
+
+    What was said there since stays. The same once more changes nothing, so it may have broken off before.
+    """
+    conversations = store.conversations
+    if made.head == 0:
+        for source, value in kept.states.items():
+            if not source.startswith((COPIED_SOURCE, VIEW_SOURCE)):
+                with suppress(VersionMoved):  # another program was quicker
+                    await store.states.put(DEFAULT_TENANT, made.id, source, value, expected_version=0)
+        tokens = [tokens_of(message.content) for message in kept.messages]
+        try:
+            await conversations.append(DEFAULT_TENANT, made.id, kept.messages, tokens=tokens)
+        except InvalidInput:  # they stand in the session that this was a branch of, which is there already
+            renamed = _with_other_ids(kept.messages, of=made.id)
+            await conversations.append(DEFAULT_TENANT, made.id, renamed, tokens=tokens)
+        if kept.closed is not None:
+            await conversations.set_closed(DEFAULT_TENANT, made.id, kept.closed)
 
 
 def signed(
@@ -166,6 +189,15 @@ def unsigned(token: str | None, key: bytes | str) -> dict[str, Any]:
         raise NotAuthorized("the signed session is too old; ask for a new one")
     found: dict[str, Any] = told["session"]
     return found
+
+
+def _with_other_ids(messages: tuple[Message, ...], *, of: str) -> list[Message]:
+    """Return messages with the ids that they have in this conversation only, the same each time."""
+    digests = (sha256(f"{of} {message.id}".encode()).hexdigest() for message in messages)
+    return [
+        replace(message, id=f"{ids.MESSAGE}_{digest[:32]}")
+        for message, digest in zip(messages, digests, strict=True)
+    ]
 
 
 def _content(kept: SavedSession, agent: "Agent") -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Sessions: conversations of a program with one of its agents."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import Unpack, override
@@ -17,15 +18,15 @@ from tertulia.agent.typed_shapes import TypedShape
 from tertulia.conversations import DEFAULT_TENANT, Conversation, NewConversation
 from tertulia.engine import Ticket
 from tertulia.engine.holding import holder_of
-from tertulia.errors import InvalidInput, NeedsAttention, NotFound
+from tertulia.errors import InvalidInput, NeedsAttention, NotFound, SessionMismatch
 from tertulia.events import Event
+from tertulia.llms.per_loop import PerLoop
 from tertulia.memory.history.opened import HistorySessions
 from tertulia.memory.sessions import ProviderSession
-from tertulia.memory.states import COPIED_SOURCE, States
+from tertulia.memory.states import States
 from tertulia.memory.tokens import tokens_of
 from tertulia.messages import Flag, Message
 from tertulia.runtime import RunOptions, Runtime, check_alias
-from tertulia.stores.states import VIEW_SOURCE
 from tertulia.turn.copying import forget, load
 from tertulia.turn.linking import check_history, service_id
 
@@ -54,6 +55,7 @@ class Session:
         self._hold = host.hold(self.alias or made, made)
         self._state: str | None = None
         self._agent_id: str | None = None
+        self._settling = PerLoop(asyncio.Lock)
         self._is_new, self._is_settled = id is None, False
         """Whether it is known whose conversation it is."""
         self.is_begun = False
@@ -61,7 +63,7 @@ class Session:
         self.is_restored = False
         """Whether it was another object before, of this agent or of one that it stands in for."""
         self.unsettled: saving.SavedSession | None = None
-        """What it was restored from and is not in the memory of this process yet."""
+        """What it was restored from and is not where its runs look for it yet."""
         self.told_service_id: str | None = None
         """What it was restored with, until a run has said it anew."""
 
@@ -95,7 +97,7 @@ class Session:
         """Return everything that was said, oldest first; what was erased has no content.
 
         Where the history is kept by a provider, and the log in the memory of this process only, what
-        the provider has comes first.
+        the provider has comes first, without numbers: those of the log begin anew.
         """
         said = await self._log()
         provider = self._agent.read_history
@@ -104,11 +106,12 @@ class Session:
         runtime, found = await self._found()
         if found is None:
             told = ProviderSession(id=self.id, agent=self._agent.name, user=self.user)
-            return await load(provider, nullcontext(told))
-        sessions = HistorySessions(States(runtime.store.states), self._agent.name)
-        loaded = await load(provider, sessions.opened(found, of=provider))
+            loaded = await load(provider, nullcontext(told))
+        else:
+            sessions = HistorySessions(States(runtime.store.states), self._agent.name)
+            loaded = await load(provider, sessions.opened(found, of=provider))
         known = {message.id for message in said}  # the log knows what was erased since
-        return [*(message for message in loaded if message.id not in known), *said]
+        return [*(replace(message, number=0) for message in loaded if message.id not in known), *said]
 
     async def append(self, messages: Sequence[Message | str] | Message | str) -> None:
         """Put messages at the end that were said elsewhere; texts are the user's. No answer is asked for.
@@ -141,6 +144,7 @@ class Session:
     async def withdraw(self, *which: int | str) -> None:
         """Have models shown these messages no more, named by number or id; they stay in the log.
 
+        Raises ``InvalidInput`` if none is named, and ``NotFound`` for one that is not in the session.
         History providers that can are made to forget them; of others the ``ProviderError`` says so.
         """
         await self._mark(which, Flag.WITHDRAWN)
@@ -148,6 +152,7 @@ class Session:
     async def erase(self, *which: int | str) -> None:
         """Erase the content of these messages for good, named by number or id; their numbers stay.
 
+        Raises ``InvalidInput`` if none is named, and ``NotFound`` for one that is not in the session.
         History providers that can are made to forget them; of others the ``ProviderError`` says so.
         """
         await self._mark(which, Flag.DELETED)
@@ -162,7 +167,7 @@ class Session:
             raise NotFound("nothing was said in this session yet; there is nothing to fork")
         made = await runtime.fork(found.id, at=at, alias=id)
         fork = Session(self._agent, self._host, id=id or made.id, user=self.user)
-        fork.conversation_id = made.id
+        fork.conversation_id, fork.is_restored = made.id, self.is_restored
         return fork
 
     async def edit(self, number: int, said: Said, **options: Unpack[RunKeywords]) -> tuple["Session", Reply]:
@@ -248,19 +253,28 @@ class Session:
         Unless a run ``moves_history``, raises ``SessionMismatch`` before anything is accepted if the
         history of the session is kept elsewhere than where this agent looks for it.
         """
+        row: Conversation | None = None
         if not self._is_settled and not self._is_new:
             with self._missing():
                 row = await runtime.store.conversations.get(DEFAULT_TENANT, self.id)
-                if not moves_history:
-                    log, owner = runtime.store.conversations, self._agent.history_owner
-                    await check_history(row, owner=owner, log=log, upto=row.head)
-                self._is_settled, self._agent_id = True, row.agent_id if self.is_restored else None
-                if self.user not in {None, row.user_id}:
-                    raise InvalidInput("there is a session with this id, and it is another user's")
-                self.user = row.user_id
+        if row is not None:
+            await self._check_whose(runtime, row)
+            if not moves_history:
+                log, owner = runtime.store.conversations, self._agent.history_owner
+                await check_history(row, owner=owner, log=log, upto=row.head)
+            self._is_settled, self._agent_id = True, row.agent_id if self.is_restored else None
+            self.user = row.user_id
         if user is not None and user != self.user and (self._is_settled or self.user is not None):
             raise InvalidInput("this session is another user's, or nobody's; create one for each user")
         return self.user or user
+
+    async def _check_whose(self, runtime: Runtime, row: Conversation) -> None:
+        if self.user not in {None, row.user_id}:
+            raise InvalidInput("there is a session with this id, and it is another user's")
+        if not self.is_restored:  # otherwise it was checked then, or forced
+            agent = await runtime.store.agents.get(DEFAULT_TENANT, row.agent_id)
+            if agent.definition.name != self._agent.name:
+                raise SessionMismatch("there is a session with this id, and it is another agent's")
 
     @contextmanager
     def _missing(self) -> Iterator[None]:
@@ -291,32 +305,24 @@ class Session:
         return ticket
 
     async def _settled(self) -> Runtime:
-        """Return what runs are submitted to; what this was restored from is in its memory then."""
+        """Return what runs are submitted to; what this was restored from is where they look for it then."""
         runtime = await self._host.runtime()
-        if self.unsettled is None:
-            return runtime
-        agent = await self._host.agent()
-        kept, self.unsettled = self.unsettled, None
-        if kept is None or self._host.has(self.conversation_id):
-            return runtime
-        if self._host.memory is not None:
-            self._host.memory.put_in(kept.taken(self, agent.id))
-        elif kept.messages:
-            await self._store(runtime, kept)
+        if self.unsettled is not None:
+            async with self._settling.get():  # whoever comes second waits until all of it is there
+                await self._settle(runtime)
         return runtime
 
-    async def _store(self, runtime: Runtime, kept: saving.SavedSession) -> None:
-        """Put what was said in the memory of another process into the store; what is there already stays."""
-        conversations = runtime.store.conversations
-        _, made = await self._made()
-        if made.head == 0:
-            tokens = [tokens_of(message.content) for message in kept.messages]
-            await conversations.append(DEFAULT_TENANT, made.id, kept.messages, tokens=tokens)
-            for flag, places in kept.marks:
-                await conversations.mark(DEFAULT_TENANT, made.id, places, flag)
-            for source, value in kept.states.items():
-                if not source.startswith((COPIED_SOURCE, VIEW_SOURCE)):
-                    await runtime.store.states.put(DEFAULT_TENANT, made.id, source, value, expected_version=0)
+    async def _settle(self, runtime: Runtime) -> None:
+        kept = self.unsettled
+        if kept is None:
+            return
+        if self._host.memory is None:
+            await saving.put_in_store(runtime.store, await self._make(runtime), kept)
+        else:
+            agent = await self._host.agent()
+            if not self._host.has(self.conversation_id):
+                self._host.memory.put_in(kept.taken(self, agent.id))
+        self.unsettled = None
 
     async def _log(self) -> list[Message]:
         """Return what stands in the log."""
@@ -332,39 +338,46 @@ class Session:
         return said
 
     async def _found(self) -> tuple[Runtime, Conversation | None]:
-        runtime = await self._settled()
-        try:
-            return runtime, await runtime.store.conversations.get(DEFAULT_TENANT, self.id)
-        except NotFound:
-            return runtime, None
+        runtime, found = await self._settled(), None
+        await self._checked_user(runtime, self.user)
+        with self._missing():
+            found = await runtime.store.conversations.get(DEFAULT_TENANT, self.id)
+            self.is_begun = self._host.is_kept
+        return runtime, found
 
     async def _made(self) -> tuple[Runtime, Conversation]:
         """Return its conversation, which is made if nothing was said yet."""
         runtime = await self._settled()
+        return runtime, await self._make(runtime)
+
+    async def _make(self, runtime: Runtime) -> Conversation:
         user = await self._checked_user(runtime, self.user)
         agent_id = self._agent_id or (await self._host.agent()).id
         new = NewConversation(id=self.conversation_id, agent_id=agent_id, alias=self.alias, user_id=user)
         made = await runtime.store.conversations.create(DEFAULT_TENANT, new)
-        self.conversation_id = made.id
-        return runtime, made
+        self.conversation_id, self.is_begun = made.id, self._host.is_kept
+        return made
 
     async def _mark(self, which: Sequence[int | str], flag: Flag) -> None:
         if not which or not all(isinstance(each, int | str) for each in which):
             raise InvalidInput("name messages by their numbers, or by their ids")
-        runtime, found = await self._found()
-        if found is None:
-            raise NotFound("nothing was said in this session yet")
-        said = {message.number: message.id for message in await self._log()}
-        numbers = [number for number, ident in said.items() if number in which or ident in which]
-        ids = {said[number] for number in numbers} | {each for each in which if isinstance(each, str)}
-        if missing := [each for each in which if isinstance(each, int) and each not in said]:
-            raise NotFound(f"there is no message number {missing[0]} in this session")
-        if not numbers and not self._agent.histories:
-            raise NotFound("there is no such message in this session")
+        log = {message.number: message.id for message in await self._log()}
+        await self._check_there(which, log)
+        runtime, found = await self._made()
+        numbers = [number for number, ident in log.items() if number in which or ident in which]
+        ids = {log[number] for number in numbers} | {each for each in which if isinstance(each, str)}
         if numbers:
             found = await runtime.store.conversations.mark(DEFAULT_TENANT, found.id, numbers, flag)
         sessions = HistorySessions(States(runtime.store.states), self._agent.name)
         await forget(self._agent.histories, found, sorted(ids), sessions=sessions)
+
+    async def _check_there(self, which: Sequence[int | str], log: Mapping[int, str]) -> None:
+        """Raise ``NotFound`` for messages that are neither in the log nor where the history is kept."""
+        unknown = set(which) - log.keys() - set(log.values())
+        if any(isinstance(each, str) for each in unknown):
+            unknown -= {message.id for message in await self.messages()}
+        if unknown:
+            raise NotFound(f"there is no message {min(map(str, unknown))[:100]} in this session")
 
     @override
     def __repr__(self) -> str:

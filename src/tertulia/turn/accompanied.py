@@ -9,9 +9,11 @@ from tertulia.engine.turns import Turn
 from tertulia.errors import LeaseLost, Stopping, StopRequested, StoreError, TertuliaError
 from tertulia.events import ProviderFailed
 from tertulia.memory.context.asking import Company, RunFacts
+from tertulia.memory.context.base import RunContext
 from tertulia.memory.sessions import Outcome
 from tertulia.memory.views.base import View
 from tertulia.messages import Message
+from tertulia.tools.functions import as_tool
 from tertulia.turn.briefing import Briefing
 from tertulia.turn.copying import SECONDS as TOLD_SECONDS
 from tertulia.turn.copying import Copying
@@ -98,7 +100,7 @@ class Accompanied:
             contexts, failures = await self._company.before(self._facts)
         self._report(failures)
         found = Briefing.of(contexts)
-        self._report(self._left_out(found))
+        self._report(self._left_out(found, contexts))
         if recorded is not None:
             return replace(recorded, tools=found.tools)
         room = self.speaker.reserve
@@ -109,10 +111,14 @@ class Accompanied:
             self._report([ProviderFailed(provider=names, stage="before_run", message=told)])
         return fitting
 
-    def _left_out(self, briefing: Briefing) -> Iterator[ProviderFailed]:
+    def _left_out(
+        self, briefing: Briefing, contexts: Iterable[tuple[str, RunContext]]
+    ) -> Iterator[ProviderFailed]:
         """Yield what is to be told of tools that are left out, since there are others of their names."""
-        own = [(", ".join(briefing.names), name) for name in briefing.tools if name in self.speaker.tools]
-        for provider, name in (*briefing.doubles, *own):
+        given = [(name, as_tool(each).spec.name) for name, context in contexts for each in context.tools]
+        own = self.speaker.tools
+        doubles = [each for each in briefing.doubles if each[1] not in own]
+        for provider, name in (*doubles, *(each for each in given if each[1] in own)):
             told = f"its tool {name!r} was left out: there is another one of this name"
             yield ProviderFailed(provider=provider, stage="before_run", message=told)
 

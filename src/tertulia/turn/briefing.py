@@ -9,7 +9,7 @@ import orjson
 from tertulia.llms.base import Shown
 from tertulia.memory.context.base import RunContext
 from tertulia.memory.pairing import shown_of
-from tertulia.memory.tokens import MESSAGE_TOKENS, estimate
+from tertulia.memory.tokens import MESSAGE_TOKENS, estimate, tokens_of
 from tertulia.messages import Message
 from tertulia.tools.base import Tool
 from tertulia.tools.functions import as_tool
@@ -83,7 +83,7 @@ class Briefing:
                 left -= estimate(text)
                 instructions.append(text)
         for each in self.shown:
-            if (size := estimate(each.text) + MESSAGE_TOKENS) <= left:
+            if (size := _tokens(each)) <= left:
                 left -= size
                 shown.append(each)
         left_out = len(self.instructions) + len(self.shown) - len(instructions) - len(shown)
@@ -100,6 +100,10 @@ class Briefing:
 
 
 NOTHING: Final = Briefing()
+
+
+def _tokens(shown: Shown) -> int:
+    return tokens_of(shown.parts) if shown.parts else MESSAGE_TOKENS + estimate(shown.text)
 
 
 def _shown(message: Message | str) -> Shown:

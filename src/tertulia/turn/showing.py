@@ -77,43 +77,24 @@ class Showing:
         return (part.call_id for part in parts if isinstance(part, ToolResult))
 
     async def next(self) -> Passage:
-        """Return what the next call is made with; without what is known beside if there is no room for it.
-
-        That is all there is room for, or what the model's service lacks of it.
-        """
+        """Return what the next call is made with: all that fits, or what the model's service lacks of it."""
         if self.link is not None:
             await self.link.begin(self.speaker.llm)
+            if self.link.goes_on:
+                new = await self.link.new(self.run.conversation)
+                if new is not None:
+                    return Transcript(new).passage().then(self.further[self.link.told :])
+        return await self.whole()
+
+    async def whole(self) -> Passage:
+        """Return the conversation and the turn; without what is known beside if there is no room for it."""
         try:
-            return await self._next()
+            return await self._fitting()
         except ContextTooLong:
             if not self.reserve:
                 raise
         self._do_without_briefing()
-        return await self._next()
-
-    async def whole(self) -> Passage:
-        """Return the conversation and the turn, as far as there is room for it.
-
-        Where there are tools, half of the room is left to what they give: so the conversation is
-        shown from the same place on, whatever the turn does. Only its newest exchange may take more.
-        """
-        conversation, (budget, free) = self.run.conversation, self._budgets()
-        passage = await self.view.show(
-            conversation,
-            newest=(self.run.input,),
-            budget=budget,
-            most=free >> self.cuts,
-            opening=self._persona.opening if self.link is None else self._persona.spoken,
-            pay=self._pay,
-        )
-        self.run.when_kept(partial(self.view.learn, conversation, budget=budget))
-        if self.link is None:
-            passage = passage.before_last(self.briefing.shown)
-        if not self.further:
-            return passage
-        # What the provider finds too long is halved, the conversation before the turn's own.
-        rest = (free - max(budget, passage.tokens)) >> max(self.cuts - 1, 0)
-        return passage.then(fitted(self.further, budget=rest))
+        return await self._fitting()
 
     def can_differ(self, error: ContextTooLong | AnswerGone) -> bool:
         """Change what is shown next, so that it may do where this did not; return whether that can be."""
@@ -136,12 +117,29 @@ class Showing:
             room = self._fixed + ((self._room - self._fixed) >> self.cuts)
             self.speaker.windows.learn(self.speaker.llm, room)
 
-    async def _next(self) -> Passage:
-        if self.link is not None and self.link.goes_on:
-            new = await self.link.new(self.run.conversation)
-            if new is not None:
-                return Transcript(new).passage().then(self.further[self.link.told :])
-        return await self.whole()
+    async def _fitting(self) -> Passage:
+        """Return the conversation and the turn, as far as there is room for it beside the rest.
+
+        Where there are tools, half of the room is left to what they give: so the conversation is
+        shown from the same place on, whatever the turn does. Only its newest exchange may take more.
+        """
+        conversation, (budget, free) = self.run.conversation, self._budgets()
+        passage = await self.view.show(
+            conversation,
+            newest=(self.run.input,),
+            budget=budget,
+            most=free >> self.cuts,
+            opening=self._persona.opening if self.link is None else self._persona.spoken,
+            pay=self._pay,
+        )
+        self.run.when_kept(partial(self.view.learn, conversation, budget=budget))
+        if self.link is None:
+            passage = passage.before_last(self.briefing.shown)
+        if not self.further:
+            return passage
+        # What the provider finds too long is halved, the conversation before the turn's own.
+        rest = (free - max(budget, passage.tokens)) >> max(self.cuts - 1, 0)
+        return passage.then(fitted(self.further, budget=rest))
 
     def _budgets(self) -> tuple[int, int]:
         """Return the tokens for the conversation, and those for it and what the turn has added to it."""

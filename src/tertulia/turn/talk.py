@@ -31,8 +31,6 @@ from tertulia.turn.tooling import Tooling
 
 REPAIRS: Final = 2
 """How often a model may mend an answer that does not have the response shape."""
-CUTS: Final = 3
-"""How often a prompt that its provider finds too long is halved."""
 FIRST_CALL: Final = "turn/1/model/1"
 """Where a run's first answer stands in the journal."""
 _ABANDON_SECONDS: Final = 1.0

@@ -15,10 +15,12 @@ from tertulia.errors import InvalidInput, ModelRefused, ProviderError, StoreUnav
 from tertulia.memory.context.apart import apart
 from tertulia.memory.context.asking import Company, RunFacts, check_names, source_of
 from tertulia.memory.context.base import ContextProvider, RunContext
+from tertulia.memory.history.opened import SOURCE as HISTORY_SOURCE
 from tertulia.memory.sessions import Outcome, ProviderRun
-from tertulia.memory.states import States, user_scope
+from tertulia.memory.states import COPIED_SOURCE, States, user_scope
 from tertulia.messages import Message
 from tertulia.stores.base import KeptState
+from tertulia.stores.states import VIEW_SOURCE
 from tertulia.testing.context_contract import StatesInMemory, a_message, answered
 from tertulia.tools.base import Tool
 
@@ -322,9 +324,18 @@ async def test_state_that_is_always_changed_by_others_is_given_up() -> None:
         await states.put(0, scope, "Scripted", '{"by":"another"}', expected_version=version)
         run.user_state["noted"] = 1
 
-    failures = await company(Scripted(after=race), states=states).after(RUN, OUTCOME)
+    time = [0.0]
+
+    async def pause(seconds: float) -> None:
+        time[0] += seconds
+
+    here = Company(
+        [Scripted(after=race)], States(states), within_seconds=2.0, pause=pause, clock=lambda: time[0]
+    )
+    failures = await here.after(RUN, OUTCOME)
 
     assert "changed by others" in failures[0].message
+    assert time[0] >= 2.0
     assert states.kept[0, scope, "Scripted"].value == '{"by":"another"}'
 
 
@@ -385,7 +396,10 @@ def test_two_of_one_name_are_refused() -> None:
         check_names([Scripted("x"), Scripted("y"), Scripted("x")])
 
 
-@pytest.mark.parametrize("name", ["view:log", "x" * 201, "a\nb"])
+@pytest.mark.parametrize(
+    "name",
+    [f"{VIEW_SOURCE}log", f"{COPIED_SOURCE}log", f"{HISTORY_SOURCE}log", "copied:", "x" * 201, "a\nb"],
+)
 def test_names_that_cannot_be_used_are_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match="name"):
         company(Scripted(name))

@@ -7,7 +7,6 @@ import pytest
 
 from tertulia.errors import InvalidInput
 from tertulia.memory.context.building import Means
-from tertulia.memory.context.spoken import spoken_facts
 from tertulia.memory.context.user_facts import UserFacts
 from tertulia.memory.sessions import Outcome
 from tertulia.stores import open_store
@@ -134,25 +133,6 @@ async def test_what_is_no_mapping_is_reported() -> None:
     failures = await visit.company.after(run, answered(run, "Hi"))
 
     assert "extract must return facts" in failures[0].message
-
-
-@pytest.mark.parametrize(
-    ("said", "found"),
-    [
-        ("Hi, my name is Ana María and I live in Madrid.", {"name": "Ana María", "home": "Madrid"}),
-        ("Call me Bo", {"name": "Bo"}),
-        ("I'm 30 years old, I like strong coffee", {"age": "30", "likes": "strong coffee"}),
-        ("My favorite colour is blue!", {"favourite colour": "blue"}),
-        (
-            "I don\N{RIGHT SINGLE QUOTATION MARK}t like olives. I prefer tea",
-            {"dislikes": "olives", "prefers": "tea"},
-        ),
-        ("She said my name is legion", {}),
-        ("What is the weather?", {}),
-    ],
-)
-def test_what_is_plainly_said_is_found(said: str, found: dict[str, str]) -> None:
-    assert spoken_facts(said, {}) == found
 
 
 def test_it_can_be_chosen_for_a_stored_agent() -> None:

@@ -12,7 +12,8 @@ from tertulia.conversations import Conversation
 from tertulia.errors import ContextTooLong, ModelBusy, ProviderError
 from tertulia.ids import CONVERSATION, MESSAGE, new_id
 from tertulia.llms.base import Shown
-from tertulia.memory.history import FileHistoryProvider, HistoryProvider, InMemoryHistoryProvider
+from tertulia.memory.history import FileHistoryProvider, HistoryProvider, InMemoryHistoryProvider, asking
+from tertulia.memory.history.asking import Asking
 from tertulia.memory.reducers.base import Reducer
 from tertulia.memory.sessions import ProviderSession
 from tertulia.memory.tokens import tokens_of
@@ -49,7 +50,7 @@ class Ended(InMemoryHistoryProvider):
 class Raising(HistoryProvider):
     """Fails as it is told to."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         self._error = error
 
     @override
@@ -293,7 +294,7 @@ async def test_history_that_was_trimmed_behind_our_back_is_shown_from_where_it_b
     shorter = Talking(type(talking.provider)())
     kept = [a_message("two"), a_message("2", role="assistant")]
     await shorter.provider.append(a_session(), kept)
-    talking.view._provider = shorter.provider
+    talking.view._asking = Asking(shorter.provider)
 
     assert texts(await talking.show(talking.next("three"))) == ["two", "2", "three"]
 
@@ -357,18 +358,72 @@ async def test_what_a_foreign_provider_raises_tells_nothing(error: Exception) ->
     with pytest.raises(ProviderError) as raised:
         await talking.show()
 
-    assert str(raised.value) == f"the history provider 'Raising' failed: {type(error).__name__}"
+    assert str(raised.value) == f"the history provider 'Raising': it failed ({type(error).__name__})"
     assert raised.value.__cause__ is error
 
 
-@pytest.mark.parametrize("error", [ProviderError("it is full"), ModelBusy("busy")])
-async def test_what_is_ours_is_raised_as_it_is(error: Exception) -> None:
-    talking = Talking(Raising(error))
+async def test_what_is_ours_is_raised_as_it_is() -> None:
+    talking = Talking(Raising(error := ModelBusy("busy")))
 
-    with pytest.raises(type(error)) as raised:
+    with pytest.raises(ModelBusy) as raised:
         await talking.show()
 
     assert raised.value is error
+
+
+async def test_failure_of_a_provider_is_told_with_its_name() -> None:
+    talking = Talking(Raising(ProviderError("it is full", retry_after=3)))
+
+    with pytest.raises(ProviderError) as raised:
+        await talking.show()
+
+    assert str(raised.value) == "the history provider 'Raising': it is full"
+    assert raised.value.retry_after == 3
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError("from within")])
+async def test_provider_ends_neither_the_program_nor_the_run(error: BaseException) -> None:
+    talking = Talking(Raising(error))
+
+    with pytest.raises(ProviderError, match=r"'Raising': it (tried to end the program|was cancelled)"):
+        await talking.show()
+
+
+async def test_provider_that_does_not_answer_is_waited_for_so_long_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Hanging(InMemoryHistoryProvider):
+        @override
+        async def load(self, session: ProviderSession) -> list[Message]:
+            await asyncio.Event().wait()
+            return []
+
+    monkeypatch.setattr(asking, "SECONDS", 0.01)
+
+    with pytest.raises(ProviderError, match=r"took longer than 0\.01 seconds"):
+        await Talking(Hanging()).show()
+
+
+@pytest.mark.parametrize("given", [None, "text", 3, ["hi"], [None], {"messages": []}])
+async def test_provider_that_gives_no_messages_has_failed(given: object) -> None:
+    class Strange(InMemoryHistoryProvider):
+        @override
+        async def load(self, session: ProviderSession) -> list[Message]:
+            return given  # type: ignore[return-value]  # as somebody may who has no types
+
+    with pytest.raises(ProviderError, match="something else than a list of messages"):
+        await Talking(Strange()).show()
+
+
+async def test_message_that_a_provider_gives_twice_is_shown_once() -> None:
+    one, two = a_message("one"), a_message("two", role="assistant")
+
+    class Stammering(InMemoryHistoryProvider):
+        @override
+        async def load(self, session: ProviderSession) -> list[Message]:
+            return [one, one, two, one]
+
+    assert texts(await Talking(Stammering()).show()) == ["one", "two"]
 
 
 def test_owner_is_the_provider() -> None:

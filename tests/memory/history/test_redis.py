@@ -2,6 +2,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from typing_extensions import override
@@ -200,8 +201,37 @@ async def test_bounded_history_takes_appends_at_the_same_time(url: str) -> None:
         await each.close()
 
     assert loaded[-2:] == last
-    assert len(loaded) == 10
-    assert all(loaded[place : place + 2] in [*turns, last] for place in range(0, 10, 2))
+    assert 10 <= len(loaded) <= 12
+    assert all(loaded[place : place + 2] in [*turns, last] for place in range(0, len(loaded), 2))
+
+
+async def test_beginning_stays_for_many_turns(url: str) -> None:
+    history, said = RedisHistoryProvider(url, max_messages=40), some_messages(200)
+
+    firsts, lengths = [], []
+    for place in range(0, 200, 2):
+        await history.append(a_session(), said[place : place + 2])
+        loaded = await history.load(a_session())
+        firsts.append(loaded[0].id)
+        lengths.append(len(loaded))
+    await history.close()
+
+    assert [firsts.count(first) for first in dict.fromkeys(firsts)] == [25, *[6] * 12, 3]
+    assert set(lengths[25:]) == set(range(40, 51, 2))
+
+
+@pytest.mark.parametrize("number", ["5", 1.5, True, -1, 2**40, [3], float("inf")])
+@pytest.mark.parametrize("name", ["ttl_seconds", "max_messages"])
+def test_bounds_that_are_none_are_refused_at_once(url: str, name: str, number: Any) -> None:
+    with pytest.raises(InvalidInput, match=f"{name} is a whole number"):
+        RedisHistoryProvider(url, **{name: number})
+
+
+async def test_user_stands_in_the_key(history: RedisHistoryProvider, client: Valkey) -> None:
+    await history.append(a_session(user="ada:1"), [a_message()])
+
+    assert await client.exists(f"{KEY[:-1]}:ada%3A1}}") == 1
+    assert await client.exists(KEY) == 0
 
 
 async def test_history_of_no_messages_keeps_nothing(url: str, client: Valkey) -> None:

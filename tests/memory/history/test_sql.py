@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,10 @@ from tertulia.testing.builders import (
     an_exchange,
 )
 from tertulia.testing.history_contract import a_message, a_session, some_messages, what_counts
+
+
+def threads() -> set[threading.Thread]:
+    return {each for each in threading.enumerate() if not each.name.startswith("asyncio_")}
 
 
 async def test_session_is_a_conversation_of_the_server(store: Store) -> None:
@@ -97,14 +103,105 @@ async def test_ids_of_another_form_are_refused(store: Store) -> None:
     assert await history.load(a_session()) == []
 
 
-async def test_message_stands_in_one_session_only(store: Store) -> None:
-    history, said = SQLHistoryProvider(store), some_messages(2)
+async def test_session_may_begin_with_messages_of_another_one(store: Store) -> None:
+    history, shared, left, right = SQLHistoryProvider(store), *(some_messages(n) for n in (4, 2, 3))
+    await history.append(a_session("one"), shared)
+
+    await history.append(a_session("two"), shared[:2])
+    for _ in range(2):
+        await history.append(a_session("two"), [*shared[1:3], *right])
+    await history.append(a_session("one"), left)
+
+    assert what_counts(await history.load(a_session("one"))) == [*shared, *left]
+    assert what_counts(await history.load(a_session("two"))) == [*shared[:3], *right]
+    assert what_counts(await history.recent(a_session("two"), limit=4)) == [shared[2], *right]
+
+
+async def test_branch_forgets_for_itself(store: Store) -> None:
+    history, said = SQLHistoryProvider(store), some_messages(4)
+    for name in ("one", "two", "three"):
+        await history.append(a_session(name), said)
+
+    await history.forget(a_session("two"), [said[1].id])
+    await history.append(a_session("two"), said)
+
+    assert what_counts(await history.load(a_session("one"))) == said
+    assert what_counts(await history.load(a_session("two"))) == [said[0], *said[2:]]
+    assert what_counts(await history.load(a_session("three"))) == said
+
+
+async def test_branch_that_two_write_at_once_is_there_once(store: Store) -> None:
+    said = some_messages(4)
+    await SQLHistoryProvider(store).append(a_session("one"), said)
+
+    await asyncio.gather(*(SQLHistoryProvider(store).append(a_session("two"), said) for _ in range(6)))
+
+    assert what_counts(await SQLHistoryProvider(store).load(a_session("two"))) == said
+
+
+async def test_session_that_has_begun_takes_nothing_of_another_one(store: Store) -> None:
+    history, said, own = SQLHistoryProvider(store), some_messages(2), a_message()
     await history.append(a_session("one"), said)
+    await history.append(a_session("two"), [own])
 
     with pytest.raises(InvalidInput):
         await history.append(a_session("two"), [a_message(), said[1]])
 
-    assert await history.load(a_session("two")) == []
+    assert what_counts(await history.load(a_session("two"))) == [own]
+
+
+@pytest.mark.parametrize("user", [None, "ada"])
+async def test_conversation_of_another_user_stays_as_it_is(store: Store, user: str | None) -> None:
+    agent = await an_agent(store, name="Chef")
+    made = replace(a_new_conversation(agent, alias="s1"), user_id="bob")
+    conversation = await store.conversations.create(TENANT, made)
+    await an_exchange(store, conversation, "hi", "hello")
+    history, said = SQLHistoryProvider(store), some_messages(2)
+
+    before = await history.load(a_session(user=user))
+    await history.append(a_session(user=user), said)
+
+    assert before == []
+    assert what_counts(await history.load(a_session(user=user))) == said
+    assert [message.text for message in await history.load(a_session(user="bob"))] == ["hi", "hello"]
+
+
+async def test_session_that_is_named_as_another_ones_place_is_refused(store: Store) -> None:
+    history = SQLHistoryProvider(store)
+    for user in ("ada", "bob"):
+        await history.append(a_session(user=user), [a_message(user)])
+    agent = await store.agents.get(TENANT, "Chef")
+    names = [each.alias for each in await store.conversations.page(TENANT, agent.id)]
+
+    loaded = [await history.load(a_session(f"{name}", user="eve")) for name in names]
+
+    assert loaded == [[], []]
+
+
+async def test_store_that_nobody_holds_any_more_is_closed(sqlite_url: str) -> None:
+    history = SQLHistoryProvider(sqlite_url)
+    before = threads()
+    await history.append(a_session(), [a_message()])
+    opened = threads() - before
+
+    del history
+    gc.collect()
+    for thread in opened:
+        await asyncio.to_thread(thread.join)
+
+    assert opened
+
+
+def test_store_is_closed_with_its_event_loop(sqlite_url: str) -> None:
+    history, before = SQLHistoryProvider(sqlite_url), threads()
+    said = [a_message("one"), a_message("two")]
+
+    for message in said:
+        asyncio.run(history.append(a_session(), [message]))
+        left = threads() - before
+
+    assert not any(thread.is_alive() for thread in left)
+    assert what_counts(asyncio.run(history.load(a_session()))) == said
 
 
 async def test_store_that_was_lent_is_not_closed(store: Store) -> None:

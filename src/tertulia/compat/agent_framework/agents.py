@@ -152,7 +152,7 @@ class ChatAgent:
         asked = _settings(settings)
         own = self._own(thread)
         said = await _said_last(messages, own)
-        async with aclosing(self._agent.run_stream(said, session=own.session, settings=asked)) as events:  # type: ignore[type-var]
+        async with aclosing(self._agent.run_stream(said, session=own.session, settings=asked)) as events:
             async for event in events:
                 match event:
                     case TextDelta():

@@ -13,7 +13,7 @@ from tertulia.events import ProviderFailed
 from tertulia.memory.context.apart import apart, told_of
 from tertulia.memory.context.base import ContextProvider, RunContext
 from tertulia.memory.context.given import checked_context
-from tertulia.memory.context.locks import held, is_wanted
+from tertulia.memory.context.locks import held
 from tertulia.memory.history.opened import SOURCE as HISTORY_SOURCE
 from tertulia.memory.sessions import Outcome, ProviderRun, ProviderSession
 from tertulia.memory.states import COPIED_SOURCE, OpenState, States, encode_state, user_scope
@@ -129,12 +129,10 @@ class Company:
         meet so go on one by one; who changes nothing of a user never waits.
         """
         ends_at = self._clock() + self._within_seconds
-        key = (run.tenant, _scope(run), name)
-        if not is_wanted(key):
-            is_kept, returned = await self._attempt(call, run, name=name, ends_at=ends_at)
-            if is_kept:
-                return returned
-        async with held(key, within_seconds=self._within_seconds / 2):
+        is_kept, returned = await self._attempt(call, run, name=name, ends_at=ends_at)
+        if is_kept:
+            return returned
+        async with held((run.tenant, _scope(run), name), within_seconds=self._within_seconds / 2):
             for seconds in _pauses():
                 is_kept, returned = await self._attempt(call, run, name=name, ends_at=ends_at)
                 if is_kept:

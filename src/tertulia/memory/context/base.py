@@ -30,13 +30,18 @@ class ContextProvider(Protocol):
 
     Laws: one object serves any number of sessions and users, also at the same time, so that what it
     keeps of one of them stands in ``run.state`` or ``run.user_state``, never on itself. What it raises
-    is reported and costs neither the answer nor the history; so does taking longer than 10 seconds.
-    Providers are asked in the order in which the agent lists them, and told in the reverse order.
+    is reported and costs neither the answer nor the history; so does taking longer than 10 seconds, and
+    giving what no model can be shown: no text, a use of a tool without its result, two tools of one name.
+    Providers are asked in the order in which the agent lists them, and told in the reverse order. Where
+    another session of its user has changed what it keeps meanwhile, it is asked or told again with that.
     """
 
     @property
     def name(self) -> str:
-        """Names its state in sessions; one agent has no two providers of one name."""
+        """Names its state in sessions; one agent has no two providers of one name.
+
+        It begins with none of ``view:``, ``copied:`` and ``history:``.
+        """
         return type(self).__name__
 
     async def before_run(self, run: ProviderRun) -> RunContext | None:

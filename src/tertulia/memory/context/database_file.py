@@ -1,18 +1,15 @@
 """The file in which an installation names the databases that its agents may read."""
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
 from tertulia.errors import InvalidInput
 from tertulia.memory.context.base import ContextProvider
 from tertulia.memory.context.database import DatabaseProvider
+from tertulia.tools.installation_files import filled, read_entries
 
-_VARIABLE: Final = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 _KINDS: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "url": (str, "must be a text"),
     "tables": ((list, dict), "must be a list of names, or an object from names to columns"),
@@ -33,17 +30,7 @@ def read_databases_file(
     ``${NAME:-text}`` for the text if that is not set. Raises :class:`InvalidInput`, which names the file
     and the key, and :class:`MissingExtra` without the package that reads SQL.
     """
-    try:
-        found = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise InvalidInput(
-            f"{path} cannot be read: {(error.strerror or 'no reason known').lower()}"
-        ) from error
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"{path} is no JSON: {error.msg} in line {error.lineno}") from error
-    databases = found.get("databases") if isinstance(found, dict) else None
-    if not isinstance(databases, dict):
-        raise InvalidInput(f'{path} must hold {{"databases": {{"name": {{…}}}}}}')
+    databases = read_entries(path, "databases", called="name")
     return {
         name: _opened(f"{path}: databases.{name}", name, raw, environment) for name, raw in databases.items()
     }
@@ -54,7 +41,7 @@ def _opened(where: str, name: str, raw: object, environment: Mapping[str, str]) 
         raise InvalidInput(f"{where} must be an object with a url and tables")
     for key, value in raw.items():
         _check(where, key, value)
-    given: dict[str, Any] = {**raw, "url": _filled(f"{where}.url", raw["url"], environment)}
+    given: dict[str, Any] = {**raw, "url": filled(raw["url"], environment, where=f"{where}.url")}
     try:
         return DatabaseProvider(given.pop("url"), name=name, **given)
     except InvalidInput as error:
@@ -67,13 +54,3 @@ def _check(where: str, key: str, value: object) -> None:
     kinds, why = _KINDS[key]
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise InvalidInput(f"{where}.{key} {why}")
-
-
-def _filled(where: str, text: str, environment: Mapping[str, str]) -> str:
-    def value_of(found: re.Match[str]) -> str:
-        value = environment.get(found[1]) or found[2]
-        if value is None:
-            raise InvalidInput(f"{where} needs the variable {found[1]}, which is not set in the environment")
-        return value
-
-    return _VARIABLE.sub(value_of, text)

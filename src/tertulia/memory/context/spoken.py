@@ -29,13 +29,24 @@ _Reading: TypeAlias = Callable[[str], str]
 _LONGEST_VALUE: Final = 100
 _MOST_WORDS: Final = 10
 _OLDEST: Final = 120
-# All sentences have single blanks between their words: nothing here repeats what is repeated within.
+_MOST_NAMES: Final = 4
+_MOST_JOINED: Final = 2
+_ABBREVIATED: Final = 3
+_DASHES: Final = (" - ", "\N{EN DASH}", "\N{EM DASH}", "(")
+# Sentences have single blanks between their words. No pattern repeats anything without a limit, so that
+# no text takes longer than its length.
 _SENTENCE_END: Final = re.compile(r"[.!?;…](?=\s|$)|[\n\r]")
 _NEXT: Final = re.compile(
-    r",? (?:and |but |so |also )?(?=(?:i|i'm|i've|i'll|my|mine|you|we|our|he|she|they|it|it's|his|hers|their|"
-    r"theirs|there|can|call|let|please|nice|thanks|thank)\b)",
+    r"(?:, (?:and |but |so |also )?| (?:and|but|so|also) )(?=(?:i|i'm|i've|i'll|my|mine|you|we|our|he|she|"
+    r"they|it|it's|his|hers|their|theirs|there|can|call|let|please|nice|thanks|thank)\b)",
     re.IGNORECASE,
 )
+_OF_THE_SPEAKER: Final = re.compile(
+    r"(?:i|i'm|i've|i'll|you can|let|please|nice|thanks|thank|hi|hello|hey|greetings|good|yes|yeah|well|oh|"
+    r"ok|okay|so|and|but|also|actually|btw|by the way)\b",
+    re.IGNORECASE,
+)
+_OF_OTHERS: Final = re.compile(r"(?:he|she|they)\b", re.IGNORECASE)
 _GREETING: Final = re.compile(
     r"(?:hi|hello|hey|greetings|good (?:morning|afternoon|evening))\b", re.IGNORECASE
 )
@@ -61,22 +72,32 @@ def spoken_facts(text: str, known: dict[str, Any]) -> dict[str, str]:
         return {}
     is_greeting = _GREETING.match(heard) is not None
     found: dict[str, str] = {}
-    for clause in _clauses(heard, is_whole=len(text) <= LONGEST):
-        for key, value in _said(clause, is_greeting=is_greeting):
+    for sentence in _plain_sentences(heard, is_whole=len(text) <= LONGEST):
+        for key, value in _stated(sentence, is_greeting=is_greeting):
             found.pop(key, None)
             found[key] = value
     return found
 
 
-def _clauses(text: str, *, is_whole: bool) -> Iterator[str]:
-    """Return what is stated in a text, piece by piece, up to where somebody else may speak."""
+def _plain_sentences(text: str, *, is_whole: bool) -> Iterator[str]:
+    """Return the sentences that say something, up to where somebody else may speak."""
     for sentence, end in _sentences(text, is_whole=is_whole):
         if OTHERS_WORDS.search(sentence):
             return
-        if end == "?" or UNSURE.search(_DISLIKE.sub("", sentence)):
-            continue
-        for clause in _NEXT.split(sentence):
-            yield clause.strip(" ,")
+        if end != "?" and not UNSURE.search(_DISLIKE.sub("", sentence)):
+            yield sentence
+
+
+def _stated(sentence: str, *, is_greeting: bool) -> Iterator[tuple[str, str]]:
+    """Return what is learned from a sentence, as long as it stays with its speaker."""
+    clauses = [clause.strip(" ,") for clause in _NEXT.split(sentence)]
+    if any(map(_OF_OTHERS.match, clauses)):
+        return
+    for clause in clauses:
+        said = list(_said(clause, is_greeting=is_greeting))
+        if not said and not _OF_THE_SPEAKER.match(clause):
+            return
+        yield from said
 
 
 def _sentences(text: str, *, is_whole: bool) -> Iterator[tuple[str, str]]:
@@ -107,15 +128,14 @@ def _name(value: str) -> str:
     """Return a name: up to four words with capitals, and what follows after a comma or "and" left out."""
     name = re.split(r", | (?:and|but) ", value, maxsplit=1)[0].strip(" ,")
     words = name.split()
-    if not 0 < len(words) <= 4 or not all(map(_is_name, words)) or len(name) == 1 and name.isascii():
-        return ""
-    return name
+    is_initial = len(name) == 1 and name.isascii()
+    return name if 0 < len(words) <= _MOST_NAMES and all(map(_is_name, words)) and not is_initial else ""
 
 
 def _is_name(word: str) -> bool:
     if not word[0].isalpha() or word[0].islower() or word.endswith("'s"):
         return False
-    is_shouted = word.isupper() and len(word) > 3
+    is_shouted = word.isupper() and len(word) > _ABBREVIATED
     return (
         not is_shouted and word.lower() not in NO_NAMES and word.replace("'", "").replace("-", "").isalnum()
     )
@@ -126,9 +146,9 @@ def _thing(value: str) -> str:
     value = _TAIL.sub("", value)
     first, joined, rest = value.partition(" and ")
     words = value.lower().replace(",", " ").split()
-    if joined and rest.lower().split()[:1] and rest.lower().split()[0] in VERBS:
+    if joined and _begins_anew(rest):
         return _thing(first)
-    is_list = bool(joined) and " and " not in rest and len(rest.split()) <= 2
+    is_list = bool(joined) and " and " not in rest and len(rest.split()) <= _MOST_JOINED
     if (joined or "," in value) and not is_list:
         return ""
     is_sound = 0 < len(words) <= _MOST_WORDS and OPEN.isdisjoint(words) and len(value) <= _LONGEST_VALUE
@@ -143,7 +163,7 @@ def _place(value: str) -> str:
     """Return a place or a house of business: words with capitals."""
     value = _TAIL.sub("", value)
     first, joined, rest = value.partition(" and ")
-    if joined and rest.split()[0].lower() in VERBS:
+    if joined and _begins_anew(rest):
         value = first
     words = value.replace(",", " ").split()
     if not 0 < len(words) <= _MOST_WORDS or len(value) > _LONGEST_VALUE or _has_dash(value):
@@ -161,8 +181,12 @@ def _age(value: str) -> str:
     return value if 0 < int(value) <= _OLDEST else ""
 
 
+def _begins_anew(rest: str) -> bool:
+    return rest.partition(" ")[0].lower() in VERBS
+
+
 def _has_dash(value: str) -> bool:
-    return " - " in value or "–" in value or "—" in value or "(" in value
+    return any(dash in value for dash in _DASHES)
 
 
 def _pattern(opening: str, value: str = ".{1,120}") -> re.Pattern[str]:
@@ -180,6 +204,10 @@ _STATEMENTS: Final[tuple[tuple[str, re.Pattern[str], _Reading], ...]] = (
     ("dislikes", _pattern("i (?:do not|don't) (?:really )?like"), _unliked),
     ("dislikes", _pattern("i hate"), _unliked),
     ("allergic to", _pattern("(?:i am|i'm) allergic to"), _thing),
-    ("", _pattern("my favou?rite (?P<what>[a-z]{2,30}(?: [a-z]{2,30})?) is"), _thing),
+    (
+        "",
+        _pattern("my favou?rite (?P<what>(?!part|thing|one|time|is)[a-z]{2,30}(?: [a-z]{2,30})?) is"),
+        _thing,
+    ),
 )
-_I_AM: Final = _pattern("(?:i am|i'm|this is)")
+_I_AM: Final = _pattern("(?:i am|i'm)")

@@ -1,6 +1,6 @@
 """Asking history providers, whoever wrote them, for what they have."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from tertulia.errors import ProviderError
@@ -21,30 +21,34 @@ class Asking:
     ours are raised as they are. A message that it gives twice counts once.
     """
 
-    def __init__(self, provider: HistoryProvider, *, within_seconds: float = SECONDS) -> None:
-        self._provider, self._seconds = provider, within_seconds
+    def __init__(self, provider: HistoryProvider) -> None:
+        self._provider = provider
 
     async def all(self, session: ProviderSession) -> list[Message]:
         """Return all messages of a session, oldest first."""
-        return await self._answer(self._provider.load(session), of="load")
+        return await self._answer(lambda: self._provider.load(session), of="load")
 
     async def newest(self, session: ProviderSession, *, limit: int) -> tuple[list[Message], bool]:
         """Return the newest messages, or all; and whether these are all."""
-        if not isinstance(self._provider, SupportsRecent):
+        provider = self._provider
+        if not isinstance(provider, SupportsRecent):
             return await self.all(session), True
-        recent = self._provider.recent(session, limit=limit)
-        loaded = await self._answer(recent, of="recent")
+        loaded = await self._answer(lambda: provider.recent(session, limit=limit), of="recent")
         return loaded, len(loaded) < limit
 
-    async def _answer(self, answer: Awaitable[list[Message]], *, of: str) -> list[Message]:
+    async def _answer(self, ask: Callable[[], Awaitable[list[Message]]], *, of: str) -> list[Message]:
         name = self._provider.name
+
+        async def answer() -> list[Message]:
+            return await ask()
+
         try:
-            return _messages(await apart(answer, within_seconds=self._seconds))
+            return _messages(await apart(answer(), within_seconds=SECONDS))
         except ProviderError as error:
             told = told_of(error, of=f"{name}.{of}")
             raise ProviderError(
                 f"the history provider {name!r}: {told}", retry_after=error.retry_after
-            ) from error
+            ) from (error.__cause__ or error)
 
 
 async def has_lost_all(provider: HistoryProvider, session: ProviderSession) -> bool:

@@ -12,9 +12,7 @@ _BETWEEN: Final = " > "
 _MAX_HEADING: Final = 400
 """Characters of a heading; a longer line is none."""
 _MAX_WHERE: Final = 200
-"""Characters of the place where a section stands; of longer ones the end is shown."""
-_MAX_WORDS: Final = 600
-"""Characters of the headings by which a section is found; of longer ones the end counts.
+"""Characters of the place where a section stands; of longer ones the end counts.
 
 They are counted in every passage, so that long ones would cost as much as a document many times as large.
 """
@@ -89,4 +87,4 @@ def _plain(heading: str) -> str:
 def _section(lines: list[str], path: list[tuple[int, str]]) -> Section:
     headings = _BETWEEN.join(words for _, words in path if words)
     where = headings if len(headings) <= _MAX_WHERE else f"…{headings[1 - _MAX_WHERE :]}"
-    return Section(text="".join(lines), where=where, words=headings[-_MAX_WORDS:])
+    return Section(text="".join(lines), where=where, words=headings[-_MAX_WHERE:])

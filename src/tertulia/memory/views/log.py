@@ -22,7 +22,9 @@ _Key: TypeAlias = tuple[int, str, int]
 """Tenant, conversation and budget."""
 
 _PAGE: Final = 64
-_OVERHEAD: Final = 400
+_VIEW: Final = 2_600
+"""Bytes that a conversation takes that has no messages, roughly."""
+_OVERHEAD: Final = 600
 """Bytes that a kept message takes beside its text, roughly."""
 
 
@@ -144,7 +146,7 @@ class LogView(View):
             shown=Transcript(),
             numbers=deque(),
             pairing=Pairing(),
-            weight=0,
+            weight=_VIEW,
         )
         _append(view, reversed(newest_first))
         return view

@@ -36,7 +36,9 @@ MOST_VIEWS: Final = 8
 """For so many reducers at most it is kept what is shown of a conversation."""
 
 _PAGE: Final = 200
-_OVERHEAD: Final = 2_000
+_VIEW: Final = 3_000
+"""Bytes that a conversation takes that has no messages, roughly."""
+_OVERHEAD: Final = 1_700
 """Bytes that a kept message takes beside its text, roughly."""
 _PER_CHARACTER: Final = 4
 
@@ -216,7 +218,7 @@ class ReducedView(View):
     async def _forget_oldest(self, tenant: int, scope: str) -> None:
         """Take away what was kept for other reducers, long ago; agents that take turns each have theirs."""
         kept = await self._states.all_of(tenant, scope)
-        others = [each for each in kept if each.startswith(VIEW_SOURCE) and each != self._source]
+        others = [each for each in kept if _is_of_reducer(each) and each != self._source]
         others.sort(key=lambda source: _head(kept[source].value))
         for source in others[: max(0, len(others) - MOST_VIEWS + 1)]:
             await self._states.put(tenant, scope, source, None, expected_version=kept[source].version)
@@ -224,12 +226,12 @@ class ReducedView(View):
     def _take(self, key: _Key) -> _Kept | None:
         kept = self._kept.pop(key, None)
         if kept is not None:
-            self._weight -= kept.weight
+            self._weight -= kept.weight + _VIEW
         return kept
 
     def _keep(self, key: _Key, kept: _Kept) -> None:
         self._take(key)
-        self._weight += kept.weight
+        self._weight += kept.weight + _VIEW
         self._kept[key] = kept
         while self._weight > self._cache_bytes and self._kept:
             self._take(next(iter(self._kept)))
@@ -259,6 +261,11 @@ def _bounded(reducer: Reducer, most_tokens: int) -> Reducer:
 
 def _place(message: Message, read: dict[int, Message]) -> Place:
     return message.number if message.number and read.get(message.number) == message else message
+
+
+def _is_of_reducer(source: str) -> bool:
+    """Whether a reducer's identity names it; views of another kind put their own name before that."""
+    return source.startswith(VIEW_SOURCE) and ":" not in source.removeprefix(VIEW_SOURCE)
 
 
 def _head(value: str) -> int:

@@ -18,10 +18,12 @@ from typing_extensions import override
 from tertulia import Agent, Session
 from tertulia.llms.base import LLM, Finished, LLMEvent, Prompt, TextDelta
 from tertulia.llms.wire import body
+from tertulia.memory.reducers import TokenBudgetReducer
 
 WINDOWS: Final = {1: (0, 5), 10: (7, 12), 100: (95, 105), 500: (495, 505)}
 """Which turns of a conversation are measured, by what they are called."""
-STORES: Final = ("memory", "sqlite")
+KINDS: Final = ("memory", "memory, reduced", "sqlite")
+"""Where it is kept what was said, and whether only the newest 12,000 tokens of it are shown."""
 _QUESTION: Final = "q" * 120
 _ANSWER: Final = "a" * 400
 _CONTEXT_TOKENS: Final = 1_000_000
@@ -51,10 +53,10 @@ class _Instant(LLM):
         return
 
 
-async def measure(store: str | None, *, conversations: int, upto: int) -> dict[int, float]:
+async def measure(agent: Agent, *, conversations: int, upto: int) -> dict[int, float]:
     """Return the CPU milliseconds of a run, by window."""
     costs: dict[int, float] = {}
-    async with Agent(_Instant(), store=store, context_tokens=_CONTEXT_TOKENS) as agent:
+    async with agent:
         await _say(agent, [agent.create_session()], turns=1)  # the first run opens the store
         sessions, done = [agent.create_session() for _ in range(conversations)], 0
         for mark, (first, last) in WINDOWS.items():
@@ -79,9 +81,18 @@ def least(kind: str, *, rounds: int, conversations: int, upto: int) -> dict[int,
     found: list[dict[int, float]] = []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            store = None if kind == "memory" else f"sqlite:///{Path(folder) / 'measured.db'}"
-            found.append(uvloop.run(measure(store, conversations=conversations, upto=upto)))
+            agent = _agent(kind, Path(folder))
+            found.append(uvloop.run(measure(agent, conversations=conversations, upto=upto)))
     return {mark: min(each[mark] for each in found) for mark in found[0]}
+
+
+def _agent(kind: str, folder: Path) -> Agent:
+    return Agent(
+        _Instant(),
+        store=f"sqlite:///{folder / 'measured.db'}" if kind == "sqlite" else None,
+        reducers=[TokenBudgetReducer(12_000)] if kind == "memory, reduced" else [],
+        context_tokens=_CONTEXT_TOKENS,
+    )
 
 
 def table(found: dict[str, dict[int, float]]) -> Iterator[str]:
@@ -97,13 +108,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.library", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
     parser.add_argument("--conversations", type=int, default=10)
     parser.add_argument("--upto", type=int, choices=list(WINDOWS), default=500, help="the last window")
     given = parser.parse_args(arguments)
     sizes = {"rounds": given.rounds, "conversations": given.conversations, "upto": given.upto}
-    print("\n".join(table({kind: least(kind, **sizes) for kind in given.stores})))
+    print("\n".join(table({kind: least(kind, **sizes) for kind in given.kinds})))
 
 
 if __name__ == "__main__":

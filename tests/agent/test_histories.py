@@ -1,7 +1,7 @@
 """Histories that others keep: what they are told, what is shown of them, and what they keep themselves."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,6 +12,7 @@ from typing_extensions import override
 from tertulia.agent import Agent
 from tertulia.conversations import Conversation
 from tertulia.errors import ProviderError, RunCancelled
+from tertulia.llms.base import LLMEvent, Prompt
 from tertulia.llms.scripted import ScriptedLLM
 from tertulia.memory.history import FileHistoryProvider, InMemoryHistoryProvider, Recording
 from tertulia.memory.history.base import HistoryProvider
@@ -262,39 +263,55 @@ async def test_log_is_not_read_beside_a_history_in_which_nothing_was_marked() ->
     assert [each.text for each in passage] == ["Hi."]
 
 
-async def at_once(tmp_path: Path, **given: Any) -> tuple[list[str], list[list[object]]]:
-    """Have two programs speak in one session at the same moment; return what is kept, and what was shown."""
-    models = {who: SlowLLM() for who in ("ann", "ben")}
+class Gate(ScriptedLLM):
+    """Answers with what was said last, once as many calls as are awaited have begun."""
 
-    def an_agent(who: str) -> Agent:
-        return Agent(models[who], name="Host", history=FileHistoryProvider(tmp_path), **given)
+    def __init__(self, calls: int) -> None:
+        super().__init__(echo)
+        self._calls, self._open = calls, asyncio.Event()
 
-    async with an_agent("ann") as one, an_agent("ben") as other:
-        runs = []
-        for who, agent in (("ann", one), ("ben", other)):
-            runs.append(asyncio.create_task(agent.run(who, session=agent.create_session("mine"))))
-            if not given or who == "ann":
-                await models[who].reached.wait()
-        for llm in models.values():
-            llm.let.set()
-        await asyncio.gather(*runs)
-
-    async with an_agent("ann") as later:
-        kept = await texts(later.create_session("mine"))
-    return kept, sorted((shown(llm.prompts[0]) for llm in models.values()), key=len)
+    @override
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[LLMEvent, None]:
+        self._calls -= 1
+        if self._calls <= 0:
+            self._open.set()
+        await self._open.wait()
+        async for event in super().stream(prompt):
+            yield event
 
 
-async def test_two_programs_at_once_are_kept_whole_and_not_kept_apart_without_a_store(tmp_path: Path) -> None:
-    kept, seen = await at_once(tmp_path)
+async def at_once(llm: ScriptedLLM, tmp_path: Path, *, store: str | None = None) -> list[str]:
+    """Have two programs speak in one session at the same moment; return what is kept."""
 
-    assert kept in (["ann", "ann", "ben", "ben"], ["ben", "ben", "ann", "ann"])
-    assert sorted(map(str, seen)) == ["['ann']", "['ben']"]
+    def an_agent() -> Agent:
+        return Agent(llm, name="Host", history=FileHistoryProvider(tmp_path), store=store)
+
+    async with an_agent() as one, an_agent() as other:
+        runs = [(one, "ann"), (other, "ben")]
+        await asyncio.gather(*(each.run(said, session=each.create_session("mine")) for each, said in runs))
+
+    async with an_agent() as later:
+        return await texts(later.create_session("mine"))
+
+
+async def test_two_programs_at_once_lose_nothing_and_are_not_kept_apart_without_a_store(
+    tmp_path: Path,
+) -> None:
+    llm = Gate(2)
+
+    kept = await at_once(llm, tmp_path)
+
+    assert len(kept) == 4
+    assert {"ann", "ben"} <= set(kept)
+    assert not any(len(prompt) > 2 for prompt in llm.prompts)  # neither has waited for the other's answer
 
 
 async def test_two_programs_at_once_speak_one_after_the_other_with_a_store(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    kept, seen = await at_once(tmp_path, store=sqlite_url)
+    llm = Gate(1)
 
-    assert kept == ["ann", "ann", "ben", "ben"]
-    assert seen == [["ann"], ["ann", "ann", "ben"]]
+    kept = await at_once(llm, tmp_path, store=sqlite_url)
+
+    assert kept in (["ann", "ann", "ben", "ben"], ["ben", "ben", "ann", "ann"])
+    assert [shown(prompt) for prompt in llm.prompts] == [kept[:1], kept[:3]]

@@ -1,5 +1,7 @@
 """The page about the library: its examples are carried out, its tables are true."""
 
+import ast
+import codeop
 import inspect
 import re
 import subprocess
@@ -127,6 +129,45 @@ def test_every_method_of_a_session_is_shown() -> None:
 
     told = [name for name in public if f"{name}(" in TEXT]
     assert sorted({*told, "events"}) == sorted(public)  # what an agent asks it for is no user's affair
+
+
+def test_every_method_of_an_agent_is_shown() -> None:
+    public = [name for name, each in vars(Agent).items() if callable(getattr(Agent, name)) and name[0] != "_"]
+
+    # A session that was there before is restored; what another one does for that is no user's affair.
+    assert [name for name in public if f"{name}(" not in TEXT and f"`{name}`" not in TEXT] == ["session_of"]
+
+
+def test_every_error_that_a_program_meets_has_its_row() -> None:
+    told = {getattr(errors, name) for name in first_cells(section("When something goes wrong"))}
+    others = {
+        "Conflict, ModelError, RunFailed, StoreError": "families, of which the leaves have their rows",
+        "AnswerGone, LeaseLost, StopRequested, RunGivenUp": "what an engine tells itself",
+        "ConversationMovedOn, DuplicateName, VersionMoved": "what only servers and stores are asked for",
+        "NotServedHere, Stopping": "what only servers say",
+        "ToolError, ToolUnavailable": "what tools raise",
+        "ModelMalformed, TertuliaError": "of the last resort",
+    }
+
+    leaves = {each for each in vars(errors).values() if inspect.isclass(each) and issubclass(each, Exception)}
+    left = {each.__name__ for each in leaves - told if not set(each.__mro__[1:]) & told}
+    assert left == {name for names in others for name in names.split(", ")}
+
+
+def test_every_example_can_be_pasted_into_a_shell() -> None:
+    for block in blocks(PAGE):
+        if block.language != "python":
+            continue
+        shell, typed = codeop.CommandCompiler(), [""]
+        shell.compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        for line in [*block.text.splitlines(), ""]:
+            typed.append(line)
+            try:
+                is_whole = shell("\n".join(typed[1:]), symbol="single") is not None
+            except SyntaxError as error:
+                raise AssertionError(f"{PAGE}, line {block.line}: {line}") from error
+            typed = [""] if is_whole else typed
+        assert typed == [""], f"{PAGE}, line {block.line} does not end"
 
 
 def test_the_program_of_the_readme_works(tmp_path: Path, environment: dict[str, str]) -> None:

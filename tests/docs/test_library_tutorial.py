@@ -1,6 +1,7 @@
 """The tutorial, followed by a stranger from the beginning to the end, with a server that runs."""
 
 import asyncio
+import json
 import re
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from tertulia.parts import ToolCall
 from tertulia.testing.fake_openai import FakeOpenAI
 from tests.docs.conftest import wait_until_ready
-from tests.docs.following import SECONDS, carry_out
+from tests.docs.following import ROOT, SECONDS, carry_out
 from tests.docs.trying import Block, blocks, with_next
 
 PAGE: Final = "docs/tutorial.md"
@@ -113,3 +114,43 @@ async def test_every_step_works_and_prints_what_the_page_says(stranger: Stranger
         "What is my name?",
         "How often have I asked you something?",
     ]
+
+
+async def test_the_steps_before_tools_need_no_key(tmp_path: Path, environment: dict[str, str]) -> None:
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    theirs = {"TERTULIA_MODEL": "local", "TERTULIA_RUNTIME_DIR": str(tmp_path / "run")}
+    stranger = Stranger(tmp_path, environment | theirs)
+    text = (ROOT / PAGE).read_text(encoding="utf-8")
+    until = text.count("\n", 0, text.index("\n## 3. "))
+
+    steps = [each for each in blocks(PAGE) if each.line < until and each.language in ("python", "bash")]
+    printed = [await stranger.follow(block) for block in steps]
+
+    # Two answers of each step, whatever the embedded model says.
+    said = [each for block, each in zip(steps, printed, strict=True) if block.language == "bash"]
+    assert len(said) == 2
+    assert all(len(each.strip()) > 2 for each in said)
+    session = json.loads((tmp_path / "session.json").read_text())
+    assert [each["role"] for each in session["messages"]] == ["user", "assistant"] * 2
+
+
+async def test_a_model_that_cannot_use_tools_says_which_one_can(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    theirs = {"TERTULIA_MODEL": "local", "TERTULIA_RUNTIME_DIR": str(tmp_path / "run")}
+    (block,) = [each for each in blocks(PAGE) if each.text.startswith("# town.py")]
+    (tmp_path / "town.py").write_text(block.text, encoding="utf-8")
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "town.py", "ana", "monday", "My name is Ana."),
+        cwd=tmp_path,
+        env=environment | theirs,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(SECONDS):
+        _, failed = await program.communicate()
+
+    assert program.returncode == 1
+    assert "ModelRefused" in failed.decode()
+    assert "tools" in failed.decode()

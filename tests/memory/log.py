@@ -3,8 +3,8 @@
 from typing_extensions import override
 
 from tertulia.conversations import Conversation
-from tertulia.memory.views.log import Log
 from tertulia.memory.tokens import tokens_of
+from tertulia.memory.views.log import Log
 from tertulia.messages import Flag, Message, Role
 from tertulia.parts import Part, text_content
 

@@ -100,7 +100,7 @@ async def test_message_longer_than_the_window_says_what_to_do() -> None:
 
 async def test_what_is_kept_is_bounded() -> None:
     log = ALog()
-    history = LogView(log, cache_bytes=10_000)
+    history = LogView(log, cache_bytes=15_000)
     newest = log.say("x" * 3000)
 
     for number in range(20):

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from tertulia.errors import ContextTooLong
 from tertulia.llms.base import Shown
-from tertulia.memory.views.log import LogView
 from tertulia.memory.pairing import NO_RESULT, Pairing, shown_of
+from tertulia.memory.views.log import LogView
 from tertulia.messages import Flag, Message, Role
 from tertulia.parts import Media, Part, Reasoning, Text, ToolCall, ToolResult, text_content
 from tests.memory.log import ALog

@@ -221,7 +221,12 @@ async def test_tools_of_a_context_do_not_stand_in_for_the_agents_own() -> None:
 
 
 async def test_tool_that_the_agent_has_itself_is_reported_of_who_gave_it_and_of_nobody_else() -> None:
-    givers = [Knowing(RunContext(tools=[look]), name=name) for name in ("first", "second")]
+    def impostor() -> str:
+        """Look elsewhere."""
+        return "not seen"
+
+    others = {"first": look, "second": tool(name="look")(impostor)}
+    givers = [Knowing(RunContext(tools=[each]), name=name) for name, each in others.items()]
     telling = Knowing(RunContext(messages=["Fact."]), name="telling")
     llm = ScriptedLLM(uses_a_tool)
     async with Agent(llm, tools=[look], context_providers=[telling, *givers]) as agent:

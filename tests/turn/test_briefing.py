@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tertulia.memory.context.base import RunContext
 from tertulia.memory.tokens import IMAGE_TOKENS, MESSAGE_TOKENS, estimate
 from tertulia.messages import Message
+from tertulia.parts import Media
 from tertulia.tools.functions import tool
 from tertulia.turn.briefing import NOTHING, Briefing
 
@@ -123,9 +124,8 @@ def sizes(briefing: Briefing) -> list[tuple[str, int]]:
 
 
 def test_image_takes_its_room() -> None:
-    image = Message.from_dict(
-        {"role": "user", "content": [{"type": "image", "media_type": "image/png", "base64": "aGk="}]}
-    )
+    seen = Media(kind="image", media_type="image/png", base64="aGk=")
+    image = Message(id="msg_1", role="user", content=(seen,))
     whole = Briefing.of([("seeing", RunContext(messages=[image, "Fact.", image]))])
 
     cut, left_out = whole.within(IMAGE_TOKENS + 20)

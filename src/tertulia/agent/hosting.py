@@ -1,8 +1,9 @@
 """Where an agent's runs are carried out in a program: an engine on its store, for each event loop."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary, finalize
 
@@ -13,7 +14,7 @@ from tertulia.conversations import DEFAULT_TENANT
 from tertulia.definitions import AgentDefinition, StoredAgent
 from tertulia.errors import ConversationBusy, DuplicateName, InvalidInput, NotFound, StoreBusy
 from tertulia.hints import open_hints
-from tertulia.llms.per_loop import PerLoop
+from tertulia.per_loop import OpenedPerLoop
 from tertulia.runtime import Runtime
 from tertulia.stores import Store, open_store
 from tertulia.stores.base import SupportsTaking
@@ -35,18 +36,23 @@ class Host:
         self._forgets = given == MEMORY
         self.memory = lent if isinstance(lent, SupportsTaking) else None
         self.is_kept = self.memory is None
-        self._doors = doors = PerLoop(lambda: _Door(parts, lent))
+        self._engines: OpenedPerLoop[_Engine] = OpenedPerLoop(
+            partial(_begun, parts, lent), partial(_stopped, is_lent=not isinstance(lent, str))
+        )
         self._held: WeakValueDictionary[str, Hold] = WeakValueDictionary()
         self._left: set[str] = set()
-        finalize(self, _leave, doors)
 
     async def runtime(self) -> Runtime:
         """Return what runs are submitted to in this event loop; raises what opening the store raises."""
-        return await self._doors.get().opened()
+        return (await self._engines.get()).runtime
 
     async def agent(self) -> StoredAgent:
         """Return the agent as it is stored, made or brought up to date if need be."""
-        return await self._doors.get().agent()
+        engine = await self._engines.get()
+        async with engine.lock:
+            if engine.agent is None:
+                engine.agent = await registered(engine.runtime.store, self._parts.stored)
+        return engine.agent
 
     def hold(self, key: str, conversation_id: str) -> "Hold":
         """Have a conversation in the memory of this process kept until nobody holds it any more.
@@ -73,12 +79,7 @@ class Host:
 
     async def close(self) -> None:
         """Stop the engines; runs under way are handed over, or lost with the memory that they are in."""
-        here = asyncio.get_running_loop()
-        for loop, door in self._doors.take_all():
-            if loop is here:
-                await door.close()
-            else:
-                _close_there(loop, door)
+        await self._engines.close()
 
 
 class Hold:
@@ -99,54 +100,28 @@ class Hold:
         self._left.discard(found)
 
 
-class _Door:
-    """The engine of one event loop."""
+@dataclass(slots=True)
+class _Engine:
+    """What carries runs out in one event loop."""
 
-    def __init__(self, parts: AgentParts, store: str | Store) -> None:
-        self._parts, self._given = parts, store
-        self._lock = asyncio.Lock()
-        self._runtime: Runtime | None = None
-        self._agent: StoredAgent | None = None
-        self._last_word: AsyncGenerator[None, None] | None = None
+    runtime: Runtime
+    agent: StoredAgent | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def opened(self) -> Runtime:
-        if self._runtime is not None:
-            return self._runtime
-        async with self._lock:
-            if self._runtime is None:
-                self._runtime = await self._open()
-        return self._runtime
 
-    async def agent(self) -> StoredAgent:
-        runtime = await self.opened()
-        async with self._lock:
-            if self._agent is None:
-                self._agent = await registered(runtime.store, self._parts.stored)
-        return self._agent
+async def _begun(parts: AgentParts, given: str | Store) -> _Engine:
+    store = open_store(given) if isinstance(given, str) else given
+    hints = open_hints(given) if isinstance(given, str) else None
+    runtime = Runtime(store, {parts.performer: ProgramPerformer(parts, store)}, hints=hints)
+    await ensure_open(store)
+    await runtime.engine.start()
+    return _Engine(runtime)
 
-    async def close(self) -> None:
-        async with self._lock:
-            runtime, self._runtime, self._agent = self._runtime, None, None
-            if runtime is None:
-                return
-            await runtime.engine.stop()
-            if isinstance(self._given, str):
-                await runtime.store.close()
-        if self._last_word is not None:
-            await self._last_word.aclose()
 
-    async def _open(self) -> Runtime:
-        given = self._given
-        store = open_store(given) if isinstance(given, str) else given
-        performer = ProgramPerformer(self._parts, store)
-        hints = open_hints(given) if isinstance(given, str) else None
-        runtime = Runtime(store, {self._parts.performer: performer}, hints=hints)
-        await ensure_open(store)
-        await runtime.engine.start()
-        # An event loop that comes to its end closes the generators that were begun in it.
-        self._last_word = _close_at_the_end(self)
-        await anext(self._last_word)
-        return runtime
+async def _stopped(engine: _Engine, *, is_lent: bool) -> None:
+    await engine.runtime.engine.stop()
+    if not is_lent:
+        await engine.runtime.store.close()
 
 
 async def ensure_open(store: Store) -> None:
@@ -167,14 +142,6 @@ async def registered(store: Store, definition: AgentDefinition) -> StoredAgent:
             return await store.agents.update(DEFAULT_TENANT, found.id, definition)
 
 
-async def _close_at_the_end(door: _Door) -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        door._last_word = None  # it is this one
-        await door.close()
-
-
 def _drop(memory: SupportsTaking, named: list[str], left: set[str]) -> None:
     left.add(named[0])
     _sweep(memory, left)
@@ -187,23 +154,3 @@ def _sweep(memory: SupportsTaking, left: set[str]) -> None:
         with suppress(ConversationBusy, InvalidInput, StoreBusy):
             memory.drop(DEFAULT_TENANT, conversation_id)
             left.discard(conversation_id)
-
-
-def _leave(doors: PerLoop[_Door]) -> None:
-    for loop, door in doors.take_all():
-        _close_there(loop, door)
-
-
-def _close_there(loop: asyncio.AbstractEventLoop, door: _Door) -> None:
-    if not loop.is_closed():
-        with suppress(RuntimeError):  # it has just been closed
-            loop.call_soon_threadsafe(_begin_to_close, loop, door)
-
-
-_CLOSING: Final[set[asyncio.Task[None]]] = set()
-
-
-def _begin_to_close(loop: asyncio.AbstractEventLoop, door: _Door) -> None:
-    task = loop.create_task(door.close())
-    _CLOSING.add(task)
-    task.add_done_callback(_CLOSING.discard)

@@ -20,12 +20,12 @@ from tertulia.engine import Ticket
 from tertulia.engine.holding import holder_of
 from tertulia.errors import InvalidInput, NeedsAttention, NotFound, SessionMismatch
 from tertulia.events import Event
-from tertulia.llms.per_loop import PerLoop
 from tertulia.memory.history.opened import HistorySessions
 from tertulia.memory.sessions import ProviderSession
 from tertulia.memory.states import States
 from tertulia.memory.tokens import tokens_of
 from tertulia.messages import Flag, Message
+from tertulia.per_loop import PerLoop
 from tertulia.runtime import RunOptions, Runtime, check_alias
 from tertulia.turn.copying import forget, load
 from tertulia.turn.linking import check_history, service_id

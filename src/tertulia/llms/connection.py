@@ -13,8 +13,8 @@ from weakref import finalize
 import aiohttp
 
 from tertulia.errors import ModelError, ModelMalformed, ModelRefused, ModelTimeout, ModelUnreachable
-from tertulia.llms.per_loop import PerLoop
 from tertulia.llms.wire.failures import failure_of
+from tertulia.per_loop import PerLoop
 
 _OK: Final = range(200, 300)
 _MAX_ERROR: Final = 64 * 1024

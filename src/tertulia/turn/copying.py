@@ -12,18 +12,18 @@ from tertulia.errors import ProviderError, TertuliaError
 from tertulia.events import ProviderFailed
 from tertulia.llms.base import Shown
 from tertulia.memory.context.apart import apart, told_of
+from tertulia.memory.history.asking import Asking, has_lost_all
 from tertulia.memory.history.base import HistoryProvider, SupportsForgetting
 from tertulia.memory.history.opened import HistorySessions
 from tertulia.memory.history.recording import flags_of
 from tertulia.memory.sessions import ProviderSession
 from tertulia.memory.states import COPIED_SOURCE, States
 from tertulia.memory.views.log import Log
-from tertulia.messages import Flag, Message, now_us
+from tertulia.messages import HIDDEN, Message, now_us
 from tertulia.parts import text_content
 
 SECONDS: Final = 10.0
 _PAGE: Final = 200
-_HIDDEN: Final = Flag.WITHDRAWN | Flag.DELETED
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,8 @@ class Copying:
             state.value.update(of=whose, upto=0)
         upto = int(state.value["upto"])
         try:
+            if 0 < upto < conversation.head and await self._has_lost_all(provider, conversation, agent=agent):
+                upto = state.value["upto"] = 0
             while upto < conversation.head:
                 upto = state.value["upto"] = await self._copied(provider, conversation, upto, agent=agent)
         except TertuliaError as error:
@@ -77,13 +79,22 @@ class Copying:
             await self.states.keep(state)
         return None
 
+    async def _has_lost_all(
+        self, provider: HistoryProvider, conversation: Conversation, *, agent: str
+    ) -> bool:
+        """Whether a provider that is read has nothing of what it was told: it has expired, or was emptied."""
+        if not flags_of(provider).load_messages:
+            return False
+        async with HistorySessions(self.states, agent).opened(conversation, of=provider) as session:
+            return await has_lost_all(provider, session)
+
     async def _copied(
         self, provider: HistoryProvider, conversation: Conversation, after: int, *, agent: str
     ) -> int:
         """Tell a provider some messages; return the number of the last one."""
         limit = min(_PAGE, conversation.head - after)
         page = await self.log.messages(conversation.tenant, conversation.id, after=after, limit=limit)
-        chosen = flags_of(provider).chosen(message for message in page if not message.flags & _HIDDEN)
+        chosen = flags_of(provider).chosen(message for message in page if not message.flags & HIDDEN)
         if chosen:
             await self._append(provider, conversation, chosen, agent=agent)
         return page[-1].number if page else conversation.head
@@ -106,7 +117,9 @@ async def load(
     """Return what a history provider has of a session; raises :class:`ProviderError` if it cannot say."""
     try:
         async with opening as session:
-            return await apart(_load(provider, session), within_seconds=SECONDS)
+            return await Asking(provider).all(session)
+    except ProviderError:
+        raise
     except TertuliaError as error:
         raise ProviderError(f"{provider.name}: {told_of(error, of=f'{provider.name}.load')}") from error
 
@@ -144,10 +157,6 @@ def _recalled(shown: Shown, run_id: str, place: int) -> Message:
 # What a plain function raises when it is called is to be raised where it is waited for.
 async def _append(provider: HistoryProvider, session: ProviderSession, messages: Sequence[Message]) -> None:
     await provider.append(session, messages)
-
-
-async def _load(provider: HistoryProvider, session: ProviderSession) -> list[Message]:
-    return await provider.load(session)
 
 
 async def _forget(provider: SupportsForgetting, session: ProviderSession, ids: Collection[str]) -> None:

@@ -30,7 +30,7 @@ def fitted(further: Sequence[Shown], *, budget: int) -> list[Shown]:
         raise ContextTooLong(
             f"what this turn has asked of tools, and been given, takes about {total} tokens, and there is "
             f"room for {budget}: ask for less at a time, or let models be shown more "
-            "(TERTULIA_CONTEXT_TOKENS)"
+            "(context_tokens of an agent in code, TERTULIA_CONTEXT_TOKENS of a server)"
         )
     return fitting
 

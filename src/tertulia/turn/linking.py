@@ -13,14 +13,13 @@ from tertulia.memory.history.service import SERVICE, LinkedHistory
 from tertulia.memory.pairing import Pairing
 from tertulia.memory.views.base import LOG
 from tertulia.memory.views.log import Log
-from tertulia.messages import Flag
+from tertulia.messages import HIDDEN
 from tertulia.turn.speaker import Speaker
 
 _OWNER: Final = "history"
 _MOST_NEW: Final = 200
 """Messages that are told beside the newest; a service that lacks more is told everything again."""
 _PAGE: Final = 200
-_HIDDEN: Final = Flag.WITHDRAWN | Flag.DELETED
 
 
 async def check_owner(run: ActiveRun, speaker: Speaker, owner: str) -> None:
@@ -130,7 +129,7 @@ class Link:
             conversation.tenant, conversation.id, after=self.upto, limit=missing
         )
         new, pairing = list[Shown](), Pairing()
-        for message in (each for each in said if not each.flags & _HIDDEN):
+        for message in (each for each in said if not each.flags & HIDDEN):
             new += pairing.due(message)
             shown = pairing.shown(message)
             new += () if shown is None else (shown,)

@@ -51,6 +51,8 @@ class Showing:
     """What is always shown of the agent, with the instructions of this run."""
     _room: int = 0
     """Tokens that a prompt may have."""
+    _refused: int = 0
+    """Tokens of that, by which the prompt was made shorter because its provider had refused it."""
     _reductions: int = 0
     """How often the past was made shorter by a model."""
 
@@ -106,6 +108,7 @@ class Showing:
         if isinstance(error, AnswerGone):
             return False
         if self.reserve:
+            self._refused = self.reserve
             self._do_without_briefing()
             return True
         self.cuts += 1
@@ -113,8 +116,8 @@ class Showing:
 
     def learn(self) -> None:
         """Note how much the provider took in the end, after it had found more too long."""
-        if self.cuts and not self.further:
-            room = self._fixed + ((self._room - self._fixed) >> self.cuts)
+        if (self.cuts or self._refused) and not self.further:
+            room = self._fixed + ((self._room - self._refused - self._fixed) >> self.cuts)
             self.speaker.windows.learn(self.speaker.llm, room)
 
     async def _fitting(self) -> Passage:

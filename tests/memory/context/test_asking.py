@@ -330,12 +330,12 @@ async def test_state_that_is_always_changed_by_others_is_given_up() -> None:
         time[0] += seconds
 
     here = Company(
-        [Scripted(after=race)], States(states), within_seconds=2.0, pause=pause, clock=lambda: time[0]
+        [Scripted(after=race)], States(states), within_seconds=200.0, pause=pause, clock=lambda: time[0]
     )
     failures = await here.after(RUN, OUTCOME)
 
     assert "changed by others" in failures[0].message
-    assert time[0] >= 2.0
+    assert time[0] > 180.0
     assert states.kept[0, scope, "Scripted"].value == '{"by":"another"}'
 
 

@@ -19,6 +19,7 @@ from tertulia.memory.context.locks import _of_this_loop, held
 from tertulia.memory.context.user_facts import UserFacts
 from tertulia.memory.sessions import Outcome, ProviderRun
 from tertulia.memory.states import States, forget_user, user_scope
+from tertulia.stores import open_store
 from tertulia.stores.base import Store
 from tertulia.testing.builders import a_conversation, an_agent
 from tertulia.testing.context_contract import StatesInMemory, a_message, answered
@@ -76,11 +77,12 @@ async def test_all_that_an_agent_learns_in_many_sessions_at_once_is_kept(store_u
 
 
 async def test_those_who_share_no_lock_lose_nothing_either() -> None:
-    states = StatesInMemory()
-    runs = [a_run(f"conv_{n}", f"fact {n}") for n in range(2 * SESSIONS)]
+    store = open_store("memory://")
+    agent = await an_agent(store)
+    runs = [a_run((await a_conversation(store, agent)).id, f"fact {n}") for n in range(2 * SESSIONS)]
 
     async def some(chosen: list[RunFacts]) -> None:
-        await asyncio.gather(*(told(States(states), run) for run in chosen))
+        await asyncio.gather(*(told(States(store.states), run) for run in chosen))
 
     def another_loop(chosen: list[RunFacts]) -> Callable[[], None]:
         return lambda: asyncio.run(some(chosen))
@@ -89,7 +91,8 @@ async def test_those_who_share_no_lock_lose_nothing_either() -> None:
         asyncio.to_thread(another_loop(runs[:SESSIONS])), asyncio.to_thread(another_loop(runs[SESSIONS:]))
     )
 
-    kept = states.kept[DEFAULT_TENANT, user_scope("Parrot", "ana"), "UserFacts"]
+    kept = await store.states.get(DEFAULT_TENANT, user_scope("Parrot", "ana"), "UserFacts")
+    assert kept is not None
     assert len(orjson.loads(kept.value)["facts"]) == 2 * SESSIONS
 
 

@@ -282,6 +282,28 @@ async def test_branch_in_a_database_has_what_it_shares(sqlite_url: str, is_read:
     assert other == turns("one", "two", "left")
 
 
+@pytest.mark.parametrize("is_stored", [False, True], ids=["memory", "sqlite"])
+async def test_place_that_was_emptied_is_told_everything_again(
+    url: str, server: ValkeyServer, sqlite_url: str, is_stored: bool
+) -> None:
+    history = RedisHistoryProvider(url)
+    agent, model = an_agent(history, store=sqlite_url if is_stored else None)
+    async with agent:
+        session = agent.create_session("s1")
+        await say(session, "one", "two")
+        server.say("FLUSHALL")
+        await say(session, "three")
+        shown = last_shown(model)
+        await say(session, "four")
+
+    assert shown == [*turns("one", "two"), "three"]
+    assert last_shown(model) == [*turns("one", "two", "three"), "four"]
+    assert [message.text for message in await history.load(a_session())] == turns(
+        "one", "two", "three", "four"
+    )
+    await history.close()
+
+
 async def test_another_process_begins_where_this_one_does(sqlite_url: str, tmp_path: Path) -> None:
     shown = []
     for n in range(60):

@@ -13,13 +13,12 @@ from tertulia.compat.agent_framework.context import ContextProvider
 from tertulia.compat.agent_framework.history import StoredMessages
 from tertulia.compat.agent_framework.stores import ChatMessageStoreProtocol, SupportsPlace, state_of
 from tertulia.errors import InvalidInput, SessionMismatch
-from tertulia.messages import Flag
+from tertulia.messages import HIDDEN
 
 TYPE: Final = "tertulia.agent_thread"
 VERSION: Final = 1
 STORE: Final = "chat_message_store_state"
 _REMEMBERED: Final = 10_000
-_HIDDEN: Final = Flag.WITHDRAWN | Flag.DELETED
 
 
 class AgentThread:
@@ -67,7 +66,7 @@ class AgentThread:
         """
         if self.stored is not None and self.has_run:
             said = await self.session.messages()
-            await self.stored.append([message for message in said if not message.flags & _HIDDEN])
+            await self.stored.append([message for message in said if not message.flags & HIDDEN])
         told: dict[str, Any] = {"type": TYPE, "v": VERSION, "id": self.id, "session": self.session.to_dict()}
         if self.stored is not None:
             told[STORE] = await state_of(self.stored.store, **kwargs)

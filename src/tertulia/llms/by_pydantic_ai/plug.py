@@ -13,7 +13,7 @@ from tertulia.llms.base import LLMEvent, Prompt
 from tertulia.llms.by_pydantic_ai.manners import manners_of
 from tertulia.llms.leaning import check_stands_alone
 from tertulia.llms.options import LLMOptions, LLMPlug, ModelName, SupportsTrying
-from tertulia.llms.per_loop import PerLoop
+from tertulia.per_loop import PerLoop
 from tertulia.registry import load
 
 if TYPE_CHECKING:

@@ -83,7 +83,8 @@ def _encode(shown: Shown, wire: str, why: Why) -> bytes:
     if shown.parts:
         message |= _beyond_text(shown, why)
     try:
-        encoded = orjson.dumps(message)
+        # A copy: what orjson gives holds on to four kilobytes, however short it is, and this is kept.
+        encoded = bytes(memoryview(orjson.dumps(message)))
     except orjson.JSONEncodeError:  # half a surrogate pair somewhere
         text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
         encoded = clean_text(text).encode()

@@ -32,7 +32,8 @@ def encode_items(shown: Shown) -> bytes:
     known = shown.wire.get(WIRE)
     if known is not None:
         return known
-    encoded = b",".join(_dumped(item) for item in _items(shown))
+    # A copy: what orjson gives holds on to four kilobytes, however short it is, and this is kept.
+    encoded = bytes(memoryview(b",".join(_dumped(item) for item in _items(shown))))
     shown.wire[WIRE] = encoded
     return encoded
 

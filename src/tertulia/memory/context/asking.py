@@ -31,6 +31,8 @@ _Stage: TypeAlias = Literal["before_run", "after_run"]
 _Call: TypeAlias = Callable[[ProviderRun], Awaitable[R]]
 _SHORTEST: Final = 0.005
 _LONGEST: Final = 0.25
+_LEAST: Final = 0.05
+"""Part of a provider's time that must be left to ask it once more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,23 +131,23 @@ class Company:
         meet so go on one by one; who changes nothing of a user never waits.
         """
         ends_at = self._clock() + self._within_seconds
-        is_kept, returned = await self._attempt(call, run, name=name, ends_at=ends_at)
+        is_kept, returned = await self._attempt(call, run, name=name, seconds=self._within_seconds)
         if is_kept:
             return returned
         async with held((run.tenant, _scope(run), name), within_seconds=self._within_seconds / 2):
-            for seconds in _pauses():
-                is_kept, returned = await self._attempt(call, run, name=name, ends_at=ends_at)
+            for pause in _pauses():
+                left = round(ends_at - self._clock(), 2)
+                if left < self._within_seconds * _LEAST:
+                    break
+                is_kept, returned = await self._attempt(call, run, name=name, seconds=left)
                 if is_kept:
                     return returned
-                await self._pause(seconds)
-                if self._clock() >= ends_at:
-                    break
+                await self._pause(pause)
         raise ProviderError("what it keeps was changed by others all the while; nothing of this run is kept")
 
-    async def _attempt(self, call: _Call[R], run: RunFacts, *, name: str, ends_at: float) -> tuple[bool, R]:
+    async def _attempt(self, call: _Call[R], run: RunFacts, *, name: str, seconds: float) -> tuple[bool, R]:
         """Call a provider; return whether its state is kept, and what it returned."""
         opened = await self._opened(run, name=name)
-        seconds = max(round(ends_at - self._clock(), 2), _SHORTEST)
         returned = await apart(call(opened.run(run)), within_seconds=seconds)
         return await self._are_kept(opened), returned
 

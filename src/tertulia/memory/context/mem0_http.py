@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 
 from tertulia.errors import InvalidInput, ProviderError
-from tertulia.llms.per_loop import PerLoop
+from tertulia.per_loop import PerLoop
 
 PLATFORM: Final = "https://api.mem0.ai"
 """Where it is, if nothing else was said."""

@@ -10,9 +10,9 @@ import asyncpg
 from typing_extensions import override
 
 from tertulia.errors import ProviderError, ToolError, ToolUnavailable
-from tertulia.llms.per_loop import PerLoop
 from tertulia.memory.context.answering import fitted
 from tertulia.memory.context.tables import Answer, Caps, Column, Dialect, Reader, Table, Wanted
+from tertulia.per_loop import PerLoop
 
 _AT_ONCE: Final = 4
 _GRACE: Final = 1.0

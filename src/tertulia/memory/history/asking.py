@@ -1,6 +1,6 @@
 """Asking history providers, whoever wrote them, for what they have."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from tertulia.errors import ProviderError
@@ -26,7 +26,7 @@ class Asking:
 
     async def all(self, session: ProviderSession) -> list[Message]:
         """Return all messages of a session, oldest first."""
-        return await self._answer(lambda: self._provider.load(session), of="load")
+        return _once(await self._answer(lambda: self._provider.load(session), of="load"))
 
     async def newest(self, session: ProviderSession, *, limit: int) -> tuple[list[Message], bool]:
         """Return the newest messages, or all; and whether these are all."""
@@ -34,9 +34,9 @@ class Asking:
         if not isinstance(provider, SupportsRecent):
             return await self.all(session), True
         loaded = await self._answer(lambda: provider.recent(session, limit=limit), of="recent")
-        return loaded, len(loaded) < limit
+        return _once(loaded), len(loaded) < limit
 
-    async def _answer(self, ask: Callable[[], Awaitable[list[Message]]], *, of: str) -> list[Message]:
+    async def _answer(self, ask: Callable[[], Awaitable[list[Message]]], *, of: str) -> Sequence[Message]:
         name = self._provider.name
 
         async def answer() -> list[Message]:
@@ -57,11 +57,15 @@ async def has_lost_all(provider: HistoryProvider, session: ProviderSession) -> b
     return not loaded
 
 
-def _messages(given: object) -> list[Message]:
-    """Return what was given, each message once; raises :class:`ProviderError` unless it is messages."""
+def _messages(given: object) -> Sequence[Message]:
+    """Return what was given; raises :class:`ProviderError` unless it is messages."""
     if not isinstance(given, list | tuple) or not all(isinstance(each, Message) for each in given):
         raise ProviderError("it gave something else than a list of messages")
+    return given
+
+
+def _once(messages: Sequence[Message]) -> list[Message]:
     found: dict[str, Message] = {}
-    for message in given:
+    for message in messages:
         found.setdefault(message.id, message)
     return list(found.values())

@@ -10,12 +10,12 @@ from urllib.parse import quote
 from typing_extensions import override
 
 from tertulia.errors import InvalidInput, MissingExtra, ProviderError
-from tertulia.llms.per_loop import PerLoop
 from tertulia.memory.history.base import HistoryProvider
 from tertulia.memory.history.encoding import decode, encode
 from tertulia.memory.history.trimming import beginning_of, has_open_calls
 from tertulia.memory.sessions import ProviderSession
 from tertulia.messages import Message, check_text
+from tertulia.per_loop import PerLoop
 from tertulia.registry import load
 
 _Client: TypeAlias = Any

@@ -1,10 +1,10 @@
 """``python -m benchmarks``: all of them, one after another, in some minutes."""
 
-from benchmarks import engine, history, models, prompt_cache, start, turn
+from benchmarks import engine, history, library, models, prompt_cache, start, turn
 
 
 def main() -> None:
-    """Measure what starting costs, turns, the engine in them, asking models, histories, and what is sent."""
+    """Measure what starting costs, turns, the engine in them, models, the library, histories, what is sent."""
     start.main([])
     print()
     turn.main([])
@@ -12,6 +12,8 @@ def main() -> None:
     engine.main([])
     print()
     models.main([])
+    print()
+    library.main([])
     print()
     history.main([])
     print()

@@ -4,7 +4,7 @@ from benchmarks import engine, history, library, models, prompt_cache, start, tu
 
 
 def main() -> None:
-    """Measure what starting costs, turns, the engine in them, models, the library, histories, what is sent."""
+    """Measure starting, turns, the engine in them, models, the library, histories, and what is sent."""
     start.main([])
     print()
     turn.main([])

@@ -81,13 +81,22 @@ async def test_session_is_put_into_a_store_once_however_often_it_is_restored(sql
         assert await state_of(agent, again) == {"runs": 6}
 
 
-async def test_two_calls_on_a_restored_session_come_after_what_was_said_before(sqlite_url: str) -> None:
+async def test_calls_at_once_on_a_restored_session_come_after_what_was_said_before(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = await told_in_memory("one")
     async with an_agent(store=sqlite_url) as agent:
-        session = agent.restore_session(told)
+        runtime, session = await agent._host.runtime(), agent.restore_session(told)
+        append, appended = runtime.store.conversations.append, []
 
+        async def counting(*args: Any, **given: Any) -> Any:
+            appended.append(args)
+            return await append(*args, **given)
+
+        monkeypatch.setattr(runtime.store.conversations, "append", counting)
         await asyncio.gather(*(agent.run("more", session=session) for _ in range(3)))
 
+        assert len(appended) == 1
         assert await texts(session) == ["one", "one", *["more", "more"] * 3]
 
 
@@ -163,8 +172,11 @@ async def test_store_that_fails_while_a_session_is_put_there_is_tried_again(
             broken.setattr(type(runtime.store.conversations), "append", fail)
             with pytest.raises(StoreUnavailable):
                 await agent.run("two", session=session)
+        meanwhile = through_a_file(session)
         await agent.run("two", session=session)
 
+        async with an_agent() as without:
+            assert await texts(without.restore_session(meanwhile)) == ["one", "one"]
         assert await texts(session) == ["one", "one", "two", "two"]
 
 
@@ -257,3 +269,16 @@ async def test_session_in_which_nothing_was_said_is_restored_anywhere(sqlite_url
         assert await texts(agent.restore_session(in_memory)) == []
         assert await texts(without.restore_session(stored)) == []
         assert await texts(agent.restore_session(stored)) == []
+
+
+async def test_branch_of_a_session_that_was_taken_over_by_force_goes_on(sqlite_url: str) -> None:
+    async with an_agent(store=sqlite_url) as agent:
+        session = agent.create_session()
+        await agent.run("one", session=session)
+        told = through_a_file(session)
+
+    async with Agent(ScriptedLLM(echo), name="Heir", store=sqlite_url) as heir:
+        branch = await heir.restore_session(told, force=True).fork()
+        await heir.run("two", session=branch)
+
+        assert await texts(branch) == ["one", "one", "two", "two"]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hypothesis import given, settings
@@ -97,6 +98,33 @@ def test_session_is_the_same_after_it_was_saved_and_restored(
             assert told.get("states", {}) == kept
 
     asyncio.run(round_trip())
+
+
+@settings(max_examples=25)
+@given(said=st.lists(messages(), max_size=6), kept=states, user=users, times=st.integers(1, 3))
+def test_session_is_the_same_after_it_was_restored_into_a_store(
+    said: list[Message], kept: dict[str, Any], user: str | None, times: int
+) -> None:
+    async def move(folder: str) -> None:
+        stored = Agent(ScriptedLLM([]), store=f"sqlite:///{folder}/chat.db", **AGENT)  # type: ignore[arg-type]
+        async with an_agent() as agent, stored:
+            session = await a_session(agent, said, kept, user)
+            for _ in range(times):
+                again = stored.restore_session(session.to_dict())
+                await again.messages()
+
+            runtime = await stored._host.runtime()
+            found = {name: await runtime.store.states.get(0, session.conversation_id, name) for name in kept}
+            assert list(map(as_said, await again.messages())) == list(map(as_said, await session.messages()))
+            assert {name: json.loads(state.value) for name, state in found.items() if state} == kept
+            assert (again.id, again.user) == (session.id, session.user)
+
+    with TemporaryDirectory() as folder:
+        asyncio.run(move(folder))
+
+
+def as_said(message: Message) -> tuple[object, ...]:
+    return (message.id, message.number, message.role, message.content, message.author, message.flags)
 
 
 @settings(max_examples=30)

@@ -209,7 +209,7 @@ class Agent:
 
         With the ``id`` of an earlier one in the same store, that one goes on. ``user`` is whose session
         it is: what context providers know of that user is theirs. Raises :class:`InvalidInput` for an
-        id that cannot be one.
+        id that cannot be one; that it is another user's or agent's is told when it is first used.
         """
         return Session(self, self._host, id=id, user=user)
 
@@ -218,7 +218,8 @@ class Agent:
 
         Raises :class:`~tertulia.errors.SessionMismatch` if it is that of another agent, unless forced,
         and :class:`InvalidInput` for what is no session. That the agent of this name is configured
-        otherwise than it was is only warned of.
+        otherwise than it was is only warned of. One that was saved without a store goes into this agent's
+        when it is first used; one that is in a store is refused if this agent has none.
         """
         return saving.restored(self, self._host, saved, force=force)
 

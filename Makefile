@@ -7,7 +7,7 @@ SECONDS ?= 60
 BIN := .venv/bin
 STAMP := .venv/.installed
 TESTING := .venv/.testing
-EXTRA_LOCKS := examples/requirements.lock tests/deploy/requirements.lock tests/memory/requirements.lock
+EXTRA_LOCKS := tests/memory/requirements.lock examples/requirements.lock tests/deploy/requirements.lock
 # All but mem0, which brings much of its own: only its tests install it.
 EXTRAS := database knowledge local mcp providers redis testing tokens
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -42,8 +42,8 @@ lock: ## Bring the locks in line with pyproject.toml and with each other (needs 
 	@$(COMPILE) --constraint requirements.lock --extra database --extra knowledge --extra mcp --extra providers --extra redis \
 	  --output-file deploy/requirements.lock pyproject.toml
 	@$(COMPILE) --constraint requirements.lock --output-file deploy/build.lock deploy/build.txt
-	@for lock in $(EXTRA_LOCKS); do \
-	  $(COMPILE) --constraint requirements.lock --output-file $$lock $${lock%.lock}.txt || exit 1; \
+	@known="--constraint requirements.lock"; for lock in $(EXTRA_LOCKS); do \
+	  $(COMPILE) $$known --output-file $$lock $${lock%.lock}.txt || exit 1; known="$$known --constraint $$lock"; \
 	done
 
 bench: $(STAMP) ## Measure what a turn costs

@@ -410,7 +410,6 @@ def test_what_cannot_go_together_is_refused_at_construction(given: dict[str, Any
         ({"instructions": 7}, "instructions, context and first_message are texts"),
         ({"context_tokens": 7}, "context_tokens is a whole number, 256 at least"),
     ],
-    ids=str,
 )
 def test_what_is_given_in_the_wrong_place_is_refused_with_a_sentence(
     given: dict[str, Any], sentence: str

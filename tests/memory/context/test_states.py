@@ -48,7 +48,7 @@ NO_JSON = [
 ]
 
 
-@pytest.mark.parametrize("value", NO_JSON, ids=repr)
+@pytest.mark.parametrize("value", NO_JSON, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("within", [lambda value: value, lambda value: [{"deep": (1, value)}]])
 def test_what_would_not_come_back_as_it_is_is_refused(value: Any, within: Any) -> None:
     with pytest.raises(InvalidInput, match="'facts' cannot be kept"):

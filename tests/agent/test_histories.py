@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from tertulia.agent import Agent
 from tertulia.conversations import Conversation
-from tertulia.errors import ProviderError, RunCancelled
+from tertulia.errors import InvalidInput, ProviderError, RunCancelled
 from tertulia.llms.base import LLMEvent, Prompt
 from tertulia.llms.scripted import ScriptedLLM
 from tertulia.memory.history import FileHistoryProvider, InMemoryHistoryProvider, Recording
@@ -315,3 +315,14 @@ async def test_two_programs_at_once_speak_one_after_the_other_with_a_store(
 
     assert kept in (["ann", "ann", "ben", "ben"], ["ben", "ben", "ann", "ann"])
     assert [shown(prompt) for prompt in llm.prompts] == [kept[:1], kept[:3]]
+
+
+async def test_what_a_provider_keeps_is_not_replaced() -> None:
+    async with Agent(ScriptedLLM(echo), history=Notebook()) as agent:
+        session = agent.create_session()
+        await agent.run("one", session=session)
+
+        with pytest.raises(InvalidInput, match="not rewritten"):
+            await session.replace(["fresh"])
+
+        assert await texts(session) == ["one", "one"]

@@ -327,3 +327,20 @@ async def test_definition_is_brought_up_to_date_and_no_version_is_made_for_nothi
         assert len({each.id for each in found}) == 1
     finally:
         await store.close()
+
+
+async def test_session_that_is_held_by_two_ids_lives_until_both_are_gone() -> None:
+    async with Agent(ScriptedLLM(echo), name="Host") as agent:
+        session = agent.create_session("x")
+        await agent.run("one", session=session)
+        same = agent.create_session(session.conversation_id)
+        await agent.run("two", session=same)
+
+        del same
+        gc.collect()
+
+        assert await texts(session) == ["one", "one", "two", "two"]
+        conversation_id = session.conversation_id
+        del session
+        gc.collect()
+        assert not agent._host.has(conversation_id)

@@ -282,3 +282,21 @@ async def test_branch_of_a_session_that_was_taken_over_by_force_goes_on(sqlite_u
         await heir.run("two", session=branch)
 
         assert await texts(branch) == ["one", "one", "two", "two"]
+
+
+async def test_session_is_not_put_in_the_place_of_another_that_has_its_id(sqlite_url: str) -> None:
+    async with Agent(ScriptedLLM(echo), name="Other", store=sqlite_url) as other:
+        await other.run("a secret", session=other.create_session("x"))
+    async with Agent(ScriptedLLM(echo), name="Host") as agent:
+        session = agent.create_session("x")
+        await agent.run("mine", session=session)
+        told = through_a_file(session)
+
+    async with Agent(ScriptedLLM(echo), name="Host", store=sqlite_url) as agent:
+        again = agent.restore_session(told)
+        with pytest.raises(SessionMismatch, match="another session"):
+            await again.messages()
+        with pytest.raises(SessionMismatch, match="another session"):
+            await agent.run("more", session=again)
+
+        assert again.to_dict()["messages"] == told["messages"]

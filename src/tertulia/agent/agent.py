@@ -235,8 +235,9 @@ class Agent:
     ) -> Reply:
         """Return the answer to what is said, in a session or by itself.
 
-        What was said stays in the session whatever happens; cancelling the call cancels the run. Without
-        a session nothing is kept. Raises what the model raises, ``ShapeMismatch``, ``BudgetExceeded``,
+        What was said stays in the session whatever happens, but for one thing: behind a run that waits for
+        a decision it is not taken in. Cancelling the call cancels the run. Without a session nothing is
+        kept. Raises what the model raises, ``ShapeMismatch``, ``BudgetExceeded``,
         :class:`~tertulia.errors.NeedsAttention` when somebody has to decide first (see :meth:`decide`).
         """
         async with aclosing(self._events(said, session, options, deltas=False)) as events:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Final
 
@@ -11,7 +11,7 @@ from tertulia.agent.typed_shapes import TypedShape
 from tertulia.conversations import DEFAULT_TENANT, RunStatus, Wait
 from tertulia.engine import VERDICTS, Ticket
 from tertulia.engine.holding import holder_of
-from tertulia.errors import NeedsAttention, RunCancelled, RunFailed, RunTimedOut, TertuliaError
+from tertulia.errors import NeedsAttention, RunCancelled, RunFailed, RunTimedOut, StoreError, TertuliaError
 from tertulia.events import Event, Numbered, ProviderFailed, RunFinished, RunWaiting
 from tertulia.runtime import Runtime
 
@@ -118,8 +118,10 @@ async def _until(
 
 async def _look_ahead(runtime: Runtime, ticket: Ticket) -> None:
     """Raise what the run before this one needs, if that waits for somebody."""
-    conversation = await runtime.store.conversations.get(DEFAULT_TENANT, ticket.run.conversation_id)
-    holder = await holder_of(runtime.store, conversation)
+    holder = None
+    with suppress(StoreError):  # which may have passed by the next look
+        conversation = await runtime.store.conversations.get(DEFAULT_TENANT, ticket.run.conversation_id)
+        holder = await holder_of(runtime.store, conversation)
     if holder is not None and holder.id != ticket.run.id and holder.wait is not None:
         raise attention(holder.id, holder.wait)
 

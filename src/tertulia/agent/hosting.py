@@ -1,6 +1,7 @@
 """Where an agent's runs are carried out in a program: an engine on its store, for each event loop."""
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,6 +42,7 @@ class Host:
         )
         self._held: WeakValueDictionary[str, Hold] = WeakValueDictionary()
         self._left: set[str] = set()
+        self._claims: Counter[str] = Counter()
 
     async def runtime(self) -> Runtime:
         """Return what runs are submitted to in this event loop; raises what opening the store raises."""
@@ -61,10 +63,11 @@ class Host:
         """
         hold = self._held.get(key)
         if hold is None:
-            hold = self._held[key] = Hold(conversation_id, self._left)
+            claims = self._claims if self._forgets else Counter[str]()
+            hold = self._held[key] = Hold(conversation_id, self._left, claims)
             if self.memory is not None and self._forgets:
                 _sweep(self.memory, self._left)
-                finalize(hold, _drop, self.memory, hold.named, self._left)
+                finalize(hold, _drop, self.memory, hold.named, self._left, claims)
         return hold
 
     def has(self, conversation_id: str) -> bool:
@@ -85,8 +88,9 @@ class Host:
 class Hold:
     """Somebody's interest in a conversation."""
 
-    def __init__(self, conversation_id: str, left: set[str]) -> None:
-        self.named, self._left = [conversation_id], left
+    def __init__(self, conversation_id: str, left: set[str], claims: Counter[str]) -> None:
+        self.named, self._left, self._claims = [conversation_id], left, claims
+        claims[conversation_id] += 1
         left.discard(conversation_id)
 
     @property
@@ -96,6 +100,8 @@ class Hold:
 
     @conversation_id.setter
     def conversation_id(self, found: str) -> None:
+        self._claims[found] += 1
+        _give_up(self.named[0], self._claims)
         self.named[0] = found
         self._left.discard(found)
 
@@ -142,9 +148,17 @@ async def registered(store: Store, definition: AgentDefinition) -> StoredAgent:
             return await store.agents.update(DEFAULT_TENANT, found.id, definition)
 
 
-def _drop(memory: SupportsTaking, named: list[str], left: set[str]) -> None:
-    left.add(named[0])
+def _drop(memory: SupportsTaking, named: list[str], left: set[str], claims: Counter[str]) -> None:
+    _give_up(named[0], claims)
+    if named[0] not in claims:  # a conversation may be held by its id, and by the one that was chosen
+        left.add(named[0])
     _sweep(memory, left)
+
+
+def _give_up(conversation_id: str, claims: Counter[str]) -> None:
+    claims[conversation_id] -= 1
+    if claims[conversation_id] <= 0:
+        del claims[conversation_id]
 
 
 def _sweep(memory: SupportsTaking, left: set[str]) -> None:

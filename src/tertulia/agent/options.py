@@ -100,3 +100,14 @@ def said_of(given: Said) -> tuple[Part, ...]:
     if not isinstance(parts, Sequence) or not all(isinstance(part, str | Text | Media) for part in parts):
         raise InvalidInput("say a text, a message, or a list of texts and media")
     return tuple(Text(text=part) if isinstance(part, str) else part for part in parts)
+
+
+def messages_of(given: Sequence[Message | str] | Message | str) -> tuple[Message, ...]:
+    """Return messages as they were given, one alone or several; texts are the user's."""
+    several = [given] if isinstance(given, str | Message) else given
+    if not isinstance(several, Sequence) or not all(isinstance(each, str | Message) for each in several):
+        raise InvalidInput("give messages, or texts that a user has said")
+    return tuple(
+        Message.from_dict({"role": "user", "content": each}) if isinstance(each, str) else each
+        for each in several
+    )

@@ -148,8 +148,8 @@ async def put_in_store(store: Store, made: Conversation, kept: SavedSession) -> 
         except InvalidInput:  # they stand in the session that this was a branch of, which is there already
             renamed = _with_other_ids(kept.messages, of=made.id)
             await conversations.append(DEFAULT_TENANT, made.id, renamed, tokens=tokens)
-        if kept.closed is not None:
-            await conversations.set_closed(DEFAULT_TENANT, made.id, kept.closed)
+    if kept.closed is not None and made.head <= len(kept.messages):  # nothing was said there since
+        await conversations.set_closed(DEFAULT_TENANT, made.id, kept.closed)
 
 
 def signed(
@@ -296,7 +296,7 @@ def _check_agent(agent: "Agent", told: Mapping[str, Any]) -> None:
 
 def _signature(payload: bytes, key: bytes | str) -> bytes:
     secret = key.encode() if isinstance(key, str) else key
-    if len(secret) < LEAST_KEY:
+    if not isinstance(secret, bytes) or len(secret) < LEAST_KEY:
         raise InvalidInput(f"a key to sign with has at least {LEAST_KEY} bytes, better 32 random ones")
     return hmac.new(secret, b"tertulia.session\n" + payload, sha256).digest()
 

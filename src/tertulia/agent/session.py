@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager, nullcontext
+from contextlib import aclosing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +12,7 @@ from tertulia import ids
 from tertulia.agent import saving
 from tertulia.agent.following import attention, cancel_accepted, events_of
 from tertulia.agent.hosting import Host
-from tertulia.agent.options import RunKeywords, Said, check_user, options_of, said_of
+from tertulia.agent.options import RunKeywords, Said, check_user, messages_of, options_of, said_of
 from tertulia.agent.replies import AgentRunFinished, Reply
 from tertulia.agent.typed_shapes import TypedShape
 from tertulia.conversations import DEFAULT_TENANT, Conversation, NewConversation
@@ -119,7 +119,7 @@ class Session:
         A message whose id stands in it already is left out. Raises
         :class:`~tertulia.errors.ConversationBusy` while a run is under way, and ``ConversationClosed``.
         """
-        given = _messages(messages)
+        given = messages_of(messages)
         runtime, conversation = await self._made()
         tokens = [tokens_of(message.content) for message in given]
         await runtime.store.conversations.append(DEFAULT_TENANT, conversation.id, given, tokens=tokens)
@@ -132,11 +132,13 @@ class Session:
         and :class:`~tertulia.errors.ConversationBusy` while a run is under way.
         """
         memory = self._host.memory
+        if self._agent.read_history is not None:
+            raise InvalidInput("what a history provider keeps is not rewritten: begin another session")
         if memory is None:
             raise InvalidInput(
                 "what is stored is not rewritten: withdraw messages, edit (which makes a branch), or append"
             )
-        given = _messages(messages)
+        given = messages_of(messages)
         _, conversation = await self._made()
         taken = memory.take(DEFAULT_TENANT, conversation.id)
         saving.put(memory, taken, given)
@@ -153,7 +155,8 @@ class Session:
         """Erase the content of these messages for good, named by number or id; their numbers stay.
 
         Raises ``InvalidInput`` if none is named, and ``NotFound`` for one that is not in the session.
-        History providers that can are made to forget them; of others the ``ProviderError`` says so.
+        History providers that can are made to forget them; of others the ``ProviderError`` says so. What
+        they keep of branches that share these messages is theirs: erase it in each branch.
         """
         await self._mark(which, Flag.DELETED)
 
@@ -317,12 +320,20 @@ class Session:
         if kept is None:
             return
         if self._host.memory is None:
+            await self._check_own(runtime)
             await saving.put_in_store(runtime.store, await self._make(runtime), kept)
         else:
             agent = await self._host.agent()
             if not self._host.has(self.conversation_id):
                 self._host.memory.put_in(kept.taken(self, agent.id))
         self.unsettled = None
+
+    async def _check_own(self, runtime: Runtime) -> None:
+        """Raise ``SessionMismatch`` if the store has another conversation under the id that was chosen."""
+        with suppress(NotFound):
+            there = await runtime.store.conversations.get(DEFAULT_TENANT, self.id)
+            if there.id != self.conversation_id:
+                raise SessionMismatch(f"there is another session with the id {self.id!r} in the store")
 
     async def _log(self) -> list[Message]:
         """Return what stands in the log."""
@@ -382,14 +393,3 @@ class Session:
     @override
     def __repr__(self) -> str:
         return f"Session({self.id!r}, agent={self._agent.name!r})"
-
-
-def _messages(given: Sequence[Message | str] | Message | str) -> tuple[Message, ...]:
-    """Return messages as they were given, one alone or several; texts are the user's."""
-    several = [given] if isinstance(given, str | Message) else given
-    if not isinstance(several, Sequence) or not all(isinstance(each, str | Message) for each in several):
-        raise InvalidInput("give messages, or texts that a user has said")
-    return tuple(
-        Message.from_dict({"role": "user", "content": each}) if isinstance(each, str) else each
-        for each in several
-    )

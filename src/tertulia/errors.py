@@ -17,7 +17,7 @@
     │   ├── HeadMoved           expected_head is no longer the head
     │   ├── IdempotencyMismatch one key, two different requests
     │   ├── NotWaiting          a decision for a run that waits for none
-    │   ├── SessionMismatch     a conversation or session belongs to another agent
+    │   ├── SessionMismatch     a conversation or session belongs to another agent or user
     │   └── VersionMoved        expected_version is no longer the newest
     ├── ModelError              asking a language model did not give an answer
     │   ├── ModelBusy           it asked us to come back later (429, 503)
@@ -180,7 +180,7 @@ class NotWaiting(Conflict):
 
 
 class SessionMismatch(Conflict):
-    """This conversation belongs to another agent."""
+    """This conversation belongs to another agent or user."""
 
     code = "session_mismatch"
 

@@ -1,5 +1,6 @@
 """Who speaks in a conversation is named where it begins, and known in the next one."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -77,6 +78,18 @@ async def test_an_id_of_another_users_conversation_is_refused(service: httpx2.As
     assert [response.status_code for response in again] == [200] * 2
     assert [(each.status_code, each.json()["code"]) for each in others] == [(409, "session_mismatch")] * 3
     assert [await user_of(service, name) for name in ("desk", "door", ours)] == ["ana", None, "ana"]
+
+
+async def test_of_two_users_who_create_one_id_at_once_one_gets_it(service: httpx2.AsyncClient) -> None:
+    await an_agent(service, name="clerk")
+    users = ("ana", "ben") * 3
+
+    responses = await asyncio.gather(*[created(service, id="desk", user=user) for user in users])
+
+    quicker = await user_of(service, "desk")
+    assert quicker in users
+    assert [each.status_code for each in responses] == [200 if user == quicker else 409 for user in users]
+    assert {each.json()["code"] for each in responses if each.status_code == 409} == {"session_mismatch"}
 
 
 async def test_a_user_is_not_named_within_a_conversation(service: httpx2.AsyncClient) -> None:

@@ -131,9 +131,8 @@ async def _stopped(engine: _Engine, *, is_lent: bool) -> None:
 
 
 async def ensure_open(store: Store) -> None:
-    """Open a store, unless it is open: who opens it twice has two, and closes one."""
-    if not (await store.health()).ready:
-        await store.open()
+    """Open a store; nothing happens if it is open already."""
+    await store.open()
 
 
 async def registered(store: Store, definition: AgentDefinition) -> StoredAgent:

@@ -380,7 +380,7 @@ class Session:
         if numbers:
             found = await runtime.store.conversations.mark(DEFAULT_TENANT, found.id, numbers, flag)
         sessions = HistorySessions(States(runtime.store.states), self._agent.name)
-        await forget(self._agent.histories, found, sorted(ids), sessions=sessions)
+        await forget(self._agent.histories, found, sorted(ids), sessions=sessions, marked=numbers)
 
     async def _check_there(self, which: Sequence[int | str], log: Mapping[int, str]) -> None:
         """Raise ``NotFound`` for messages that are neither in the log nor where the history is kept."""

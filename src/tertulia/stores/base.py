@@ -92,8 +92,9 @@ class ConversationStore(Protocol):
         """Make a conversation, or return the one that already has this alias or id, unchanged.
 
         Raises ``NotFound`` if there is no such agent, and
-        :class:`~tertulia.errors.SessionMismatch` if the conversation belongs to another agent. The
-        scope of ``once`` is the agent.
+        :class:`~tertulia.errors.SessionMismatch` if the conversation belongs to another agent, or a
+        user is named and it belongs to another one or to nobody. Of several users who ask for one
+        alias at once, one gets it. The scope of ``once`` is the agent.
         """
         ...
 
@@ -339,7 +340,11 @@ class Store(Protocol):
         ...
 
     async def open(self) -> None:
-        """Connect; SQLite also migrates. Raises ``StoreUnavailable`` when that cannot be done."""
+        """Connect; SQLite also migrates. Raises ``StoreUnavailable`` when that cannot be done.
+
+        May be called when it is open already, or by several at once: nothing happens, and one
+        :meth:`close` is enough. A closed store can be opened again.
+        """
         ...
 
     async def close(self) -> None:

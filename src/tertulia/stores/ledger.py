@@ -82,7 +82,8 @@ class RunStore(RunReader, Protocol):
         submission ``reopens`` it: then it is open in the same transaction. What was accepted before
         it was closed is carried out.
 
-        Raises also ``NotFound``, ``SessionMismatch``, :class:`~tertulia.errors.IdempotencyMismatch`,
+        Raises also ``NotFound`` and ``SessionMismatch``, as :meth:`ConversationStore.create` and
+        :meth:`ConversationStore.fork` do; :class:`~tertulia.errors.IdempotencyMismatch`,
         :class:`~tertulia.errors.ConversationBusy` (``multitask="reject"``), before that
         :class:`~tertulia.errors.HeadMoved`, and before that ``ConversationClosed``.
         """

@@ -9,6 +9,7 @@ from tertulia.conversations import (
     Branch,
     Claimant,
     Commit,
+    Conversation,
     Lease,
     Multitask,
     NewConversation,
@@ -28,6 +29,7 @@ from tertulia.errors import (
     InvalidInput,
     LeaseLost,
     NotWaiting,
+    SessionMismatch,
     StopRequested,
     VersionMoved,
 )
@@ -181,6 +183,17 @@ def check_repeatable(earlier: Run, standing: Standing, fate: Fate) -> None:
         raise ConversationMovedOn("only a failed run can be repeated")
     if not fate.is_newest or not standing.is_free:
         raise ConversationMovedOn
+
+
+def check_whose(new: NewConversation, found: Conversation) -> None:
+    """Raise :class:`~tertulia.errors.SessionMismatch` if what is there is another agent's or user's.
+
+    Who names no user may have it.
+    """
+    if new.agent_id != found.agent_id:
+        raise SessionMismatch("this conversation belongs to another agent")
+    if new.user_id is not None and new.user_id != found.user_id:
+        raise SessionMismatch("this conversation belongs to another user, or to nobody")
 
 
 def key_scopes(named: str | NewConversation | Branch, *, existing: str | None) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Final, Literal
 
 from tertulia import ids
 from tertulia.conversations import Conversation
@@ -13,11 +13,11 @@ from tertulia.events import ProviderFailed
 from tertulia.llms.base import Shown
 from tertulia.memory.context.apart import apart, told_of
 from tertulia.memory.history.asking import Asking, has_lost_all
-from tertulia.memory.history.base import HistoryProvider, SupportsForgetting
+from tertulia.memory.history.base import HistoryProvider, SupportsForgetting, SupportsRecent
 from tertulia.memory.history.opened import HistorySessions
 from tertulia.memory.history.recording import flags_of
 from tertulia.memory.sessions import ProviderSession
-from tertulia.memory.states import COPIED_SOURCE, States
+from tertulia.memory.states import COPIED_SOURCE, OpenState, States
 from tertulia.memory.views.log import Log
 from tertulia.messages import HIDDEN, Message, now_us
 from tertulia.parts import text_content
@@ -53,8 +53,7 @@ class Copying:
             try:
                 await self._append(provider, conversation, messages, agent=agent)
             except TertuliaError as error:
-                told = told_of(error, of=f"{provider.name}.append")
-                failures.append(ProviderFailed(provider=provider.name, stage="append", message=told))
+                failures.append(_failed(provider, "append", error))
         return failures
 
     async def _told(
@@ -65,31 +64,71 @@ class Copying:
         )
         whose = [agent, conversation.id]
         if state.value.get("of") != whose:  # a branch begins with the states of what it is one of
-            state.value.update(of=whose, upto=0)
-        upto = int(state.value["upto"])
+            state.value.update(of=whose, upto=0, keeps=None)
         try:
-            if 0 < upto < conversation.head and await self._has_lost_all(provider, conversation, agent=agent):
-                upto = state.value["upto"] = 0
-            while upto < conversation.head:
-                upto = state.value["upto"] = await self._copied(provider, conversation, upto, agent=agent)
+            is_again = await self._begins_again(provider, conversation, state, agent=agent)
+            if failure := await self._copy(provider, conversation, state, agent=agent):
+                return failure
+            # What has nothing right after it was told everything keeps nothing: it is not told that again.
+            if (
+                is_again
+                and state.value["keeps"]
+                and await self._is_empty(provider, conversation, agent=agent)
+            ):
+                state.value["keeps"] = False
         except TertuliaError as error:
-            told = told_of(error, of=f"{provider.name}.append")
-            return ProviderFailed(provider=provider.name, stage="append", message=told)
+            return _failed(provider, "load", error)
         finally:
             await self.states.keep(state)
         return None
 
-    async def _has_lost_all(
-        self, provider: HistoryProvider, conversation: Conversation, *, agent: str
+    async def _begins_again(
+        self, provider: HistoryProvider, conversation: Conversation, state: OpenState, *, agent: str
     ) -> bool:
-        """Whether a provider that is read has nothing of what it was told: it has expired, or was emptied."""
-        if not flags_of(provider).load_messages:
+        """Whether a provider has nothing of what it was told, and so is to be told from the beginning."""
+        upto, keeps = int(state.value["upto"]), state.value.get("keeps", True)
+        if not upto or not keeps or not flags_of(provider).load_messages:
             return False
+        # To look at the end costs little. Who must be loaded for it was so before the turn was taken.
+        if not isinstance(provider, SupportsRecent) and await self._is_answer(conversation, after=upto):
+            return False
+        if not await self._is_empty(provider, conversation, agent=agent):
+            return False
+        state.value.update(upto=0, keeps=None)
+        return True
+
+    async def _is_answer(self, conversation: Conversation, *, after: int) -> bool:
+        """Whether everything after a message was said by agents, so that a run has begun before it."""
+        if after >= conversation.head:
+            return False
+        page = await self.log.messages(conversation.tenant, conversation.id, after=after, limit=_PAGE)
+        return all(message.role in ("assistant", "tool") for message in page)
+
+    async def _is_empty(self, provider: HistoryProvider, conversation: Conversation, *, agent: str) -> bool:
         async with HistorySessions(self.states, agent).opened(conversation, of=provider) as session:
             return await has_lost_all(provider, session)
 
+    async def _copy(
+        self, provider: HistoryProvider, conversation: Conversation, state: OpenState, *, agent: str
+    ) -> ProviderFailed | None:
+        """Tell a provider what it lacks, and note how far it was told; return how it has failed."""
+        try:
+            while (upto := int(state.value["upto"])) < conversation.head:
+                state.value["upto"] = await self._copied(
+                    provider, conversation, state, after=upto, agent=agent
+                )
+        except TertuliaError as error:
+            return _failed(provider, "append", error)
+        return None
+
     async def _copied(
-        self, provider: HistoryProvider, conversation: Conversation, after: int, *, agent: str
+        self,
+        provider: HistoryProvider,
+        conversation: Conversation,
+        state: OpenState,
+        *,
+        after: int,
+        agent: str,
     ) -> int:
         """Tell a provider some messages; return the number of the last one."""
         limit = min(_PAGE, conversation.head - after)
@@ -97,6 +136,7 @@ class Copying:
         chosen = flags_of(provider).chosen(message for message in page if not message.flags & HIDDEN)
         if chosen:
             await self._append(provider, conversation, chosen, agent=agent)
+            state.value["keeps"] = state.value.get("keeps") is not False
         return page[-1].number if page else conversation.head
 
     async def _append(
@@ -130,8 +170,13 @@ async def forget(
     ids: Collection[str],
     *,
     sessions: HistorySessions,
+    marked: Collection[int] | None = None,
 ) -> None:
-    """Have history providers forget messages; raises :class:`ProviderError` if one of them cannot."""
+    """Have history providers forget messages; raises :class:`ProviderError` if one of them cannot.
+
+    The error says that it is done in the log, unless ``marked`` is empty: the numbers of those messages
+    that were marked there, and ``None`` if that were all of them.
+    """
     failures = []
     for provider in providers:
         if not isinstance(provider, SupportsForgetting):
@@ -143,7 +188,15 @@ async def forget(
         except TertuliaError as error:
             failures.append(f"{provider.name}: {told_of(error, of=f'{provider.name}.forget')}")
     if failures:
-        raise ProviderError(f"done in the log, but not everywhere: {'; '.join(failures)}")
+        done = "done in the log, but not everywhere" if marked is None or marked else "not done everywhere"
+        raise ProviderError(f"{done}: {'; '.join(failures)}")
+
+
+def _failed(
+    provider: HistoryProvider, stage: Literal["load", "append"], error: TertuliaError
+) -> ProviderFailed:
+    told = told_of(error, of=f"{provider.name}.{stage}")
+    return ProviderFailed(provider=provider.name, stage=stage, message=told)
 
 
 def _recalled(shown: Shown, run_id: str, place: int) -> Message:

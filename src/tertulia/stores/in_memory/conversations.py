@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing_extensions import override
 
 from tertulia.conversations import Branch, Conversation, NewConversation, Once
-from tertulia.errors import ConversationBusy, InvalidInput, NotFound, SessionMismatch
+from tertulia.errors import ConversationBusy, InvalidInput, NotFound
 from tertulia.messages import Flag, Message
 from tertulia.parts import decode_content, encode_content
 from tertulia.stores import rules
@@ -145,8 +145,8 @@ def find(room: Room, new: NewConversation) -> Log | None:
     log = log or room.logs.get(new.id)
     if log is None:
         room.agent(new.agent_id, version=new.agent_version)
-    elif log.row.agent_id != new.agent_id:
-        raise SessionMismatch
+    else:
+        rules.check_whose(new, log.row)
     return log
 
 

@@ -29,7 +29,7 @@ class Database(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Connect; raises ``StoreUnavailable``."""
+        """Connect, unless it is open already; raises ``StoreUnavailable``."""
 
     @abstractmethod
     async def close(self) -> None:

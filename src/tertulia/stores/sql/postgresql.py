@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
@@ -102,13 +103,15 @@ class PostgreSQLDatabase(Database):
         self._options = options
         self._pool: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._door = threading.Lock()  # never held while anything is waited for
         self._is_above_policies = False
 
     @override
     async def open(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        if self._is_open:
+            return
         async with _errors():
-            self._pool = await asyncpg.create_pool(
+            pool = await asyncpg.create_pool(
                 self.dsn,
                 min_size=1,
                 max_size=self._options.connections,
@@ -116,9 +119,29 @@ class PostgreSQLDatabase(Database):
                 init=_prepared,
                 **_OPTIONS,
             )
-            self._is_above_policies = bool(await self._pool.fetchval(_IS_ABOVE_POLICIES))
-        if self._is_above_policies:
+            try:
+                is_above_policies = bool(await pool.fetchval(_IS_ABOVE_POLICIES))
+            except BaseException:
+                pool.terminate()
+                raise
+        if not self._kept(pool, is_above_policies=is_above_policies):
+            await _ended(pool)
+        elif is_above_policies:
             _LOG.warning(_ABOVE_POLICIES)
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether there is a pool; one whose event loop has ended is of no use to anybody."""
+        return self._pool is not None and self._loop is not None and not self._loop.is_closed()
+
+    def _kept(self, pool: _Raw, *, is_above_policies: bool) -> bool:
+        """Keep a pool of the running loop, unless somebody else has opened one meanwhile."""
+        with self._door:
+            if self._is_open:
+                return False
+            self._pool, self._loop = pool, asyncio.get_running_loop()
+            self._is_above_policies = is_above_policies
+            return True
 
     def concern(self) -> str | None:
         """Return what an operator should know of a database that works nevertheless."""
@@ -128,10 +151,7 @@ class PostgreSQLDatabase(Database):
     async def close(self) -> None:
         pool, self._pool = self._pool, None
         if pool is not None:
-            try:
-                await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
-            except _BROKEN:
-                pool.terminate()
+            await _ended(pool)
 
     @override
     async def check_room(self) -> None:
@@ -196,6 +216,13 @@ class _Undone(Exception):
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
+
+
+async def _ended(pool: _Raw) -> None:
+    try:
+        await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
+    except _BROKEN:
+        pool.terminate()
 
 
 def _seeing(tenant: int | None) -> str:

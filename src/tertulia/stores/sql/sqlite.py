@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -54,16 +55,25 @@ class SQLiteDatabase(Database, SeesOwners):
         self._writer: Worker | None = None
         self._reader: Worker | None = None
         self._owners: Owners | None = None
+        self._door = threading.Lock()  # waited for in threads only, whose event loops go on meanwhile
         self._ballast = Ballast(path.with_name(f"{path.name}-ballast"))
 
     @override
     async def open(self) -> None:
+        await asyncio.to_thread(self._open_once)
+
+    def _open_once(self) -> None:
+        with self._door:
+            if self._writer is None:
+                self._begin()
+
+    def _begin(self) -> None:
         refuse_old(sqlite3.sqlite_version_info)
-        writing, reading = await asyncio.to_thread(self._prepare)
+        writing, reading = self._prepare()
+        self._reader = Worker("tertulia-reader", reading, begin="BEGIN")
         self._writer = Worker(
             "tertulia-writer", writing, begin="BEGIN IMMEDIATE", give_room=self._give_up_ballast
         )
-        self._reader = Worker("tertulia-reader", reading, begin="BEGIN")
         _LOG.info("SQLite %s keeps %s", sqlite3.sqlite_version, self.path)
 
     def _prepare(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
@@ -105,13 +115,17 @@ class SQLiteDatabase(Database, SeesOwners):
 
     @override
     async def close(self) -> None:
-        for worker in (self._writer, self._reader):
-            if worker is not None:
-                await asyncio.to_thread(worker.stop)
-        self._writer = self._reader = None
-        if self._owners is not None:
-            self._owners.close()
-            self._owners = None
+        await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        with self._door:
+            for worker in (self._writer, self._reader):
+                if worker is not None:
+                    worker.stop()
+            self._writer = self._reader = None
+            if self._owners is not None:
+                self._owners.close()
+                self._owners = None
 
     @override
     def hold(self, owner: str) -> None:

@@ -7,9 +7,9 @@ from sqlalchemy import bindparam, func, literal_column, select
 
 from tertulia import ids
 from tertulia.conversations import Conversation, Lease, NewConversation, Run, RunStatus, Stop
-from tertulia.errors import NotFound, SessionMismatch
+from tertulia.errors import NotFound
 from tertulia.messages import now_us
-from tertulia.stores.rules import Standing
+from tertulia.stores.rules import Standing, check_whose
 from tertulia.stores.sql.rows import CONVERSATION_COLUMNS, RUN_COLUMNS, conversation_of, run_of
 from tertulia.stores.sql.schema import AGENTS, ALIASES, CONVERSATIONS, RUNS
 from tertulia.stores.sql.statements import Connection, LeaseClock, Row, Statement, inserting_once
@@ -200,7 +200,10 @@ async def found(db: Connection, tenant: int, conversation: str) -> Conversation 
 
 
 async def existing(db: Connection, tenant: int, named: str | NewConversation) -> str | None:
-    """Return the id of the conversation that a request names, if it is there already."""
+    """Return the id of the conversation that a request names, if it is there already.
+
+    Raises :class:`~tertulia.errors.SessionMismatch` if it is another agent's or user's.
+    """
     names = (named,) if isinstance(named, str) else (named.alias, named.id)
     conversation = None
     for name in names:
@@ -208,13 +211,16 @@ async def existing(db: Connection, tenant: int, named: str | NewConversation) ->
             conversation = await found(db, tenant, name)
     if conversation is None:
         return None
-    if not isinstance(named, str) and conversation.agent_id != named.agent_id:
-        raise SessionMismatch("this conversation belongs to another agent")
+    if not isinstance(named, str):
+        check_whose(named, conversation)
     return conversation.id
 
 
 async def make(db: Connection, tenant: int, new: NewConversation) -> str:
-    """Make a conversation, or find the one that another transaction made meanwhile; return its id."""
+    """Make a conversation, or find the one that another transaction made meanwhile; return its id.
+
+    Raises ``NotFound``, and what :func:`existing` raises.
+    """
     key = {"tenant": tenant, "id": ids.to_bytes(new.agent_id), "pinned": new.agent_version or 1}
     if await db.one(_AGENT_VERSION, key) is None:
         raise NotFound("there is no such agent, or not in this version")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tertulia.conversations import DEFAULT_TENANT, Claimant, NewConversation, RunStatus
+from tertulia.definitions import StoredAgent
 from tertulia.errors import ConversationBusy, HeadMoved, NotFound, SessionMismatch, TertuliaError
 from tertulia.ids import AGENT, CONVERSATION, new_id
 from tertulia.messages import Message
@@ -148,6 +149,32 @@ class AcceptContract:
             await store.runs.accept(submission, a_claimant())
 
         await _left_nothing(store, submission.run_id)
+
+    async def test_request_for_another_users_conversation_is_refused(self, store: Store) -> None:
+        agent = await an_agent(store)
+        anns = await store.runs.accept(a_submission(_of("ann", agent, alias="anns")), a_claimant())
+        await a_conversation(store, agent, alias="nobodys")
+
+        for alias in ("anns", "nobodys"):
+            submission = a_submission(_of("bob", agent, alias=alias), key="k")
+            with pytest.raises(SessionMismatch):
+                await store.runs.accept(submission, a_claimant())
+            await _left_nothing(store, submission.run_id)
+
+        assert await store.conversations.get(TENANT, "anns") == anns.conversation
+        assert (await store.conversations.get(TENANT, "nobodys")).user_id is None
+
+    async def test_request_of_its_user_or_of_nobody_in_particular_joins_a_conversation(
+        self, store: Store
+    ) -> None:
+        agent = await an_agent(store)
+        requests = [_of("ann", agent, alias="anns") for _ in range(2)]
+        requests.append(a_new_conversation(agent, alias="anns"))
+
+        accepted = [await store.runs.accept(a_submission(each), a_claimant()) for each in requests]
+
+        assert [a.run.n for a in accepted] == [1, 2, 3]
+        assert {(a.conversation.id, a.conversation.user_id) for a in accepted} == {(requests[0].id, "ann")}
 
     async def test_refused_request_leaves_no_new_conversation(self, store: Store) -> None:
         agent = await an_agent(store)
@@ -354,3 +381,8 @@ class AcceptContract:
 async def _left_nothing(store: Store, run_id: str) -> None:
     with pytest.raises(NotFound):
         await store.runs.get(TENANT, run_id)
+
+
+def _of(user: str, agent: StoredAgent, *, alias: str) -> NewConversation:
+    """Return a user's conversation, to be made."""
+    return replace(a_new_conversation(agent, alias=alias), user_id=user)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tertulia.conversations import DEFAULT_TENANT, Conversation, NewConversation
+from tertulia.definitions import StoredAgent
 from tertulia.errors import NotFound, SessionMismatch
 from tertulia.ids import AGENT, CONVERSATION, new_id
 from tertulia.stores.base import Store
@@ -97,6 +98,43 @@ class ConversationContract:
 
         assert await store.conversations.page(TENANT, baker.id) == []
         assert await store.conversations.get(TENANT, "taken") == made
+
+    async def test_another_users_conversation_is_refused_and_so_is_nobodys(self, store: Store) -> None:
+        agent = await an_agent(store)
+        anns = await store.conversations.create(TENANT, _of("ann", agent, alias="anns"))
+        nobodys = await a_conversation(store, agent, alias="nobodys")
+
+        for new in (
+            _of("bob", agent, alias="anns"),
+            replace(_of("bob", agent), id=anns.id),
+            _of("bob", agent, alias="nobodys"),
+        ):
+            with pytest.raises(SessionMismatch):
+                await store.conversations.create(TENANT, new)
+
+        assert await store.conversations.page(TENANT, agent.id) == [anns, nobodys]
+        assert (anns.user_id, nobodys.user_id) == ("ann", None)
+
+    async def test_conversation_is_found_by_its_user_and_by_who_names_none(self, store: Store) -> None:
+        agent = await an_agent(store)
+        made = await store.conversations.create(TENANT, _of("ann", agent, alias="anns"))
+
+        again = await store.conversations.create(TENANT, _of("ann", agent, alias="anns"))
+        unsaid = await a_conversation(store, agent, alias="anns")
+
+        assert [again, unsaid] == [made, made]
+
+    async def test_of_two_users_who_create_an_alias_at_once_one_gets_it(self, store: Store) -> None:
+        agent = await an_agent(store)
+        news = [_of(user, agent, alias="one") for user in ("ann", "bob") * 4]
+
+        ends = await asyncio.gather(
+            *[store.conversations.create(TENANT, new) for new in news], return_exceptions=True
+        )
+
+        [made] = await store.conversations.page(TENANT, agent.id)
+        for new, end in zip(news, ends, strict=True):
+            assert end == made if new.user_id == made.user_id else isinstance(end, SessionMismatch)
 
     async def test_conversation_needs_an_agent_at_a_version_that_there_is(self, store: Store) -> None:
         agent = await an_agent(store)
@@ -225,3 +263,8 @@ class ConversationContract:
             ):
                 with pytest.raises(NotFound):
                     await asked
+
+
+def _of(user: str, agent: StoredAgent, *, alias: str | None = None) -> NewConversation:
+    """Return a user's conversation, to be made."""
+    return replace(a_new_conversation(agent, alias=alias), user_id=user)

@@ -1,10 +1,12 @@
 """How every store answers those who meet in it before there is anything to meet at."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from tertulia.conversations import DEFAULT_TENANT
+from tertulia.errors import SessionMismatch
 from tertulia.stores.base import Store
 from tertulia.testing.builders import a_claimant, a_new_conversation, a_submission, all_texts, an_agent
 
@@ -13,7 +15,7 @@ TENANT = DEFAULT_TENANT
 
 @pytest.mark.asyncio
 class RaceContract:
-    """One key has one effect, also where the conversation that it is known in is only being made."""
+    """One key has one effect and one alias one user, also where the conversation is only being made."""
 
     async def test_of_many_with_one_key_at_once_one_has_an_effect_under_a_new_alias(
         self, store: Store
@@ -47,3 +49,16 @@ class RaceContract:
         )
         [conversation] = await store.conversations.page(TENANT, agent.id)
         assert len(await store.runs.page(TENANT, conversation.id)) == 1
+
+    async def test_of_two_users_who_begin_one_alias_at_once_one_gets_it(self, store: Store) -> None:
+        agent = await an_agent(store)
+        news = [replace(a_new_conversation(agent, alias="ours"), user_id=user) for user in ("ann", "bob") * 3]
+
+        ends = await asyncio.gather(
+            *[store.runs.accept(a_submission(new), a_claimant()) for new in news], return_exceptions=True
+        )
+
+        [conversation] = await store.conversations.page(TENANT, agent.id)
+        taken_in = [not isinstance(end, SessionMismatch) for end in ends]
+        assert taken_in == [new.user_id == conversation.user_id for new in news]
+        assert len(await store.runs.page(TENANT, conversation.id)) == 3

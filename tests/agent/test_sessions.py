@@ -223,7 +223,7 @@ async def test_session_is_one_users(where: str | None) -> None:
         await agent.run("two", session=session, user="ann")
         with pytest.raises(InvalidInput):
             await agent.run("three", session=session, user="bob")
-        with pytest.raises(InvalidInput):
+        with pytest.raises(SessionMismatch):
             await agent.run("three", session=agent.create_session("x", user="bob"))
         with pytest.raises(InvalidInput):
             await agent.run("three", session=agent.create_session("x"), user="bob")
@@ -235,7 +235,7 @@ async def test_session_is_one_users(where: str | None) -> None:
             bobs.fork,
             bobs.close,
         ):
-            with pytest.raises(InvalidInput, match="another user's"):
+            with pytest.raises(SessionMismatch, match="another user's"):
                 await use()
 
         assert len(llm.prompts) == 2
@@ -264,9 +264,10 @@ async def test_user_who_is_quicker_has_the_session(sqlite_url: str) -> None:
         runs = [agent.run("mine", session=agent.create_session("x", user=user)) for user in users]
         replies = await asyncio.gather(*runs, return_exceptions=True)
 
-        assert sorted(type(reply).__name__ for reply in replies) == ["InvalidInput", "Reply"]
+        assert sorted(type(reply).__name__ for reply in replies) == ["Reply", "SessionMismatch"]
         runtime = await agent._host.runtime()
         row = await runtime.store.conversations.get(0, "x")
+        assert await texts(agent.create_session("x")) == ["mine", "mine"]
     answered = [
         user for user, reply in zip(users, replies, strict=True) if not isinstance(reply, BaseException)
     ]

@@ -273,7 +273,7 @@ class Session:
 
     async def _check_whose(self, runtime: Runtime, row: Conversation) -> None:
         if self.user not in {None, row.user_id}:
-            raise InvalidInput("there is a session with this id, and it is another user's")
+            raise SessionMismatch("there is a session with this id, and it is another user's")
         if not self.is_restored:  # otherwise it was checked then, or forced
             agent = await runtime.store.agents.get(DEFAULT_TENANT, row.agent_id)
             if agent.definition.name != self._agent.name:
@@ -300,9 +300,6 @@ class Session:
         except asyncio.CancelledError:
             await cancel_accepted(runtime, submitting)
             raise
-        if user != ticket.conversation.user_id and user is not None:  # another program was quicker
-            await runtime.cancel(ticket.run.id)
-            raise InvalidInput("there is a session with this id, and it is another user's")
         self._is_settled, self.user = True, ticket.conversation.user_id
         self.is_begun = self._host.is_kept
         return ticket

@@ -17,7 +17,9 @@ _MIGRATED: Final = "migrated"
 Times: TypeAlias = Callable[[int, int], int]
 """Chooses between a short number and a full one."""
 
-settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "default", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("default")
 
 

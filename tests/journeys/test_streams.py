@@ -3,7 +3,9 @@
 import asyncio
 import random
 import signal
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 
 import pytest
 
@@ -80,6 +82,27 @@ async def test_stream_goes_on_elsewhere_when_the_owner_is_killed_in_the_middle(
     assert run.epoch == 2
 
 
+async def stop_between_writes(owner: Server, database_url: str) -> None:
+    """Stop a process where it holds no lock of a file, which nobody else could write to then."""
+    owner.signal(signal.SIGSTOP)
+    path = database_url.removeprefix("sqlite:///")
+    while path != database_url and not can_be_written(path):
+        owner.signal(signal.SIGCONT)
+        await asyncio.sleep(0.02)
+        owner.signal(signal.SIGSTOP)
+
+
+def can_be_written(path: str) -> bool:
+    """Whether nobody holds the lock of a database file."""
+    with closing(sqlite3.connect(path, timeout=0.2, isolation_level=None)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return False
+    return True
+
+
 async def test_owner_that_was_stopped_in_the_middle_of_a_stream_writes_nothing_when_it_wakes(
     database_url: str, fake: FakeOpenAI, caller: Caller
 ) -> None:
@@ -92,7 +115,7 @@ async def test_owner_that_was_stopped_in_the_middle_of_a_stream_writes_nothing_w
         await caller.hear(owner, heard, leave_at=1)
         listening = asyncio.create_task(caller.hear(heir, heard))
         await until(lambda: heard.has("text.delta"), "a part of the answer")
-        owner.signal(signal.SIGSTOP)
+        await stop_between_writes(owner, database_url)
         stopped = Outage()
         await listening
         before = await read_everything(database_url)
